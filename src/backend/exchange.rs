@@ -1,0 +1,259 @@
+//! One exchange in flight, as far as its backend needs to know it, and the list of them.
+//!
+//! An [`Exchange`] is made by the proxy when a request arrives and lives until the exchange has
+//! ended; a claim puts it on the list of the generation it counted and takes it off when it is
+//! dropped. The list answers two questions, both off the request path: *what blocks this drain*,
+//! and *which exchanges shall be cut*.
+//!
+//! What always holds: an exchange is on the list of at most one generation, and on it exactly while
+//! that generation counts it. A cut is asked for once; the first reason stays.
+//!
+//! Who writes: the exchange's own task writes bytes and times; a drain or an operator asks for the
+//! cut. The list is split over a few shards so that two workers seldom meet on one lock.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Locks that the list of a generation is split over.
+const SHARDS: usize = 8;
+
+/// Longest path kept for the list of what blocks a drain, in bytes; a longer one is cut short.
+pub const PATH_BYTES_MAX: usize = 256;
+
+/// Why an exchange was cut from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum CutReason {
+    /// The drain's `timeout` with `on_timeout: close`.
+    DrainTimeout = 1,
+    /// No byte moved for the drain's `idle_timeout`, with `on_timeout: close`.
+    DrainIdle = 2,
+    /// `tunnels.close_after` of the drain.
+    TunnelClose = 3,
+    /// The operator's `close` or `remove --force`.
+    Closed = 4,
+}
+
+impl CutReason {
+    fn from_u8(value: u8) -> Option<Self> {
+        [
+            Self::DrainTimeout,
+            Self::DrainIdle,
+            Self::TunnelClose,
+            Self::Closed,
+        ]
+        .into_iter()
+        .find(|reason| *reason as u8 == value)
+    }
+}
+
+/// One request and its response, or a tunnel.
+pub struct Exchange {
+    method: Box<str>,
+    path: Box<str>,
+    client: Option<IpAddr>,
+    begun: Instant,
+    tunnel: AtomicBool,
+    bytes_up: AtomicU64,
+    bytes_down: AtomicU64,
+    /// Milliseconds from `begun` to the last byte moved either way.
+    last_byte_ms: AtomicU64,
+    /// A [`CutReason`], or 0. Written once, by compare-and-swap, before `cut` is notified.
+    cut_reason: AtomicU8,
+    cut: Notify,
+}
+
+impl Exchange {
+    /// An exchange that begins now. `path` is the target without its query.
+    pub fn new(method: &str, path: &str, client: Option<IpAddr>) -> Self {
+        let mut end = path.len().min(PATH_BYTES_MAX);
+        while !path.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self {
+            method: method.into(),
+            path: path[..end].into(),
+            client,
+            begun: Instant::now(),
+            tunnel: AtomicBool::new(false),
+            bytes_up: AtomicU64::new(0),
+            bytes_down: AtomicU64::new(0),
+            last_byte_ms: AtomicU64::new(0),
+            cut_reason: AtomicU8::new(0),
+            cut: Notify::new(),
+        }
+    }
+
+    /// Counts bytes from the client to the backend.
+    pub fn moved_up(&self, bytes: usize) {
+        self.bytes_up.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// Counts bytes from the backend to the client.
+    pub fn moved_down(&self, bytes: usize) {
+        self.bytes_down.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.touch();
+    }
+
+    fn touch(&self) {
+        let elapsed = self.begun.elapsed().as_millis() as u64;
+        self.last_byte_ms.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// Time since a byte moved either way.
+    pub fn idle_for(&self) -> Duration {
+        let last = Duration::from_millis(self.last_byte_ms.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(last)
+    }
+
+    /// Whether it became a tunnel.
+    pub fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn become_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks the exchange's task to end it. Says whether this call was the first to ask.
+    pub fn ask_cut(&self, reason: CutReason) -> bool {
+        let first = self
+            .cut_reason
+            .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if first {
+            // Stores a permit if the task does not wait yet, so an early cut is not lost.
+            self.cut.notify_one();
+        }
+        first
+    }
+
+    /// Why it is to be cut, if somebody asked.
+    pub fn cut_reason(&self) -> Option<CutReason> {
+        CutReason::from_u8(self.cut_reason.load(Ordering::Acquire))
+    }
+
+    /// Resolves when somebody asked for the cut. One task waits.
+    pub async fn cut_asked(&self) -> CutReason {
+        loop {
+            if let Some(reason) = self.cut_reason() {
+                return reason;
+            }
+            self.cut.notified().await;
+        }
+    }
+
+    /// What an operator is told of it.
+    pub fn report(&self) -> ExchangeReport {
+        ExchangeReport {
+            is_tunnel: self.is_tunnel(),
+            method: self.method.to_string(),
+            path: self.path.to_string(),
+            client: self.client,
+            age: self.begun.elapsed(),
+            bytes_up: self.bytes_up.load(Ordering::Relaxed),
+            bytes_down: self.bytes_down.load(Ordering::Relaxed),
+            idle: self.idle_for(),
+        }
+    }
+}
+
+/// An exchange as it stood when somebody asked.
+#[derive(Clone, Debug)]
+pub struct ExchangeReport {
+    /// A tunnel rather than a request.
+    pub is_tunnel: bool,
+    /// The request's method.
+    pub method: String,
+    /// The request's path without query, at most [`PATH_BYTES_MAX`] bytes.
+    pub path: String,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// Since it began.
+    pub age: Duration,
+    /// Body or tunnel bytes from the client.
+    pub bytes_up: u64,
+    /// Body or tunnel bytes from the backend.
+    pub bytes_down: u64,
+    /// Since a byte moved.
+    pub idle: Duration,
+}
+
+/// The exchanges that one generation counts.
+pub(super) struct Exchanges {
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Default)]
+struct Shard {
+    slots: Vec<Option<Arc<Exchange>>>,
+    free: Vec<u32>,
+}
+
+/// A place on the list; given back by [`Exchanges::leave`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    shard: u8,
+    slot: u32,
+}
+
+impl Exchanges {
+    pub(super) fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+
+    pub(super) fn enter(&self, exchange: Arc<Exchange>) -> Place {
+        let index = shard_of_this_thread();
+        let mut shard = self.shards[index].lock().expect("exchanges lock");
+        let slot = match shard.free.pop() {
+            Some(slot) => {
+                shard.slots[slot as usize] = Some(exchange);
+                slot
+            }
+            None => {
+                shard.slots.push(Some(exchange));
+                (shard.slots.len() - 1) as u32
+            }
+        };
+        Place {
+            shard: index as u8,
+            slot,
+        }
+    }
+
+    pub(super) fn leave(&self, place: Place) {
+        let mut shard = self.shards[usize::from(place.shard)]
+            .lock()
+            .expect("exchanges lock");
+        shard.slots[place.slot as usize] = None;
+        shard.free.push(place.slot);
+    }
+
+    /// All exchanges on the list now, oldest first.
+    pub(super) fn list(&self) -> Vec<Arc<Exchange>> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().expect("exchanges lock");
+            all.extend(shard.slots.iter().flatten().cloned());
+        }
+        all.sort_by_key(|exchange| exchange.begun);
+        all
+    }
+}
+
+fn shard_of_this_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static SHARD: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+    }
+    SHARD.with(Cell::get)
+}

@@ -1,0 +1,283 @@
+//! One generation of a backend: its word, its health, its exchanges.
+//!
+//! A [`Backend`] is one app instance from the moment it was added until it is forgotten. Adding the
+//! same id or address again makes another one with a higher generation number; nothing is shared
+//! between the two. What the operator wants of it (its intent, weight, origin) is not kept here but
+//! in the snapshot ([`crate::pool`]): here lives what exchanges and probes write.
+//!
+//! What always holds:
+//! - [`Backend::claim`] decides and counts in one step ([`Word`]); dropping the [`Claim`] gives the
+//!   count back, whichever way the exchange ended. Nobody else counts.
+//! - A claim holds the very generation it counted and is never looked up again.
+//! - Health is written by the prober only, gates by the pool only ([`crate::pool::Pools`]), the
+//!   seal by the drain only ([`crate::drain`]).
+//!
+//! Two slots are carried without knowledge of what is in them: the metric handles that `metrics`
+//! prepared, and the signal by which the proxy asks the prober to probe now.
+
+mod exchange;
+mod sync;
+mod word;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+
+use crate::spec::{Address, BackendId, PoolName, Target};
+
+pub use exchange::{CutReason, Exchange, ExchangeReport, PATH_BYTES_MAX};
+pub use word::{Gate, Reading, Refused, Sealed, WhenIdle, Word};
+
+use exchange::{Exchanges, Place};
+
+/// A number that never repeats, given to a backend each time one is added.
+pub type Generation = u64;
+
+/// What the probes saw. [`crate::spec::Intent`] is what the operator wants; neither touches the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Health {
+    /// No verdict yet; not eligible.
+    #[default]
+    Unknown = 0,
+    /// `rise` good probes in a row.
+    Healthy = 1,
+    /// `fall` failed probes in a row.
+    Unhealthy = 2,
+}
+
+impl Health {
+    /// All of them, for one-hot metrics.
+    pub const ALL: [Self; 3] = [Self::Unknown, Self::Healthy, Self::Unhealthy];
+
+    /// The word used in answers, logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+
+    fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Self::Healthy,
+            2 => Self::Unhealthy,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// How a generation came to be, which decides how many good probes make it healthy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// It was in the configuration or state when the proxy started: one good probe is enough, since
+    /// the app did not start just now and traffic waits for it.
+    AtStart,
+    /// It was added while running: the full `rise`.
+    Added,
+}
+
+/// How the last probe went.
+#[derive(Clone, Debug)]
+pub struct ProbeReport {
+    /// When it ended.
+    pub at: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// `Ok` with what was seen ("status 200"), or `Err` with the cause ("connect: connection refused").
+    pub result: Result<String, String>,
+}
+
+/// What identifies a generation and never changes.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The pool it belongs to.
+    pub pool: PoolName,
+    /// Its id.
+    pub id: BackendId,
+    /// Its number.
+    pub generation: Generation,
+    /// As the operator wrote it.
+    pub address: Address,
+    /// Where connections go.
+    pub target: Target,
+}
+
+/// One generation.
+pub struct Backend {
+    identity: Identity,
+    admission: Admission,
+    word: Word,
+    /// A [`Health`]. Written by the prober, read by selection and status. Relaxed is enough: the
+    /// prober publishes a snapshot afterwards, and that carries the change to the request path.
+    health: AtomicU8,
+    last_probe: Mutex<Option<ProbeReport>>,
+    exchanges: Exchanges,
+    probe_now: Notify,
+    metrics: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl Backend {
+    /// A generation with nothing in flight and health unknown.
+    pub fn new(identity: Identity, admission: Admission, gate: Gate) -> Self {
+        Self {
+            identity,
+            admission,
+            word: Word::new(gate),
+            health: AtomicU8::new(Health::Unknown as u8),
+            last_probe: Mutex::new(None),
+            exchanges: Exchanges::new(),
+            probe_now: Notify::new(),
+            metrics: OnceLock::new(),
+        }
+    }
+
+    /// Which generation this is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &BackendId {
+        &self.identity.id
+    }
+
+    /// Its number.
+    pub fn generation(&self) -> Generation {
+        self.identity.generation
+    }
+
+    /// Where connections go.
+    pub fn target(&self) -> &Target {
+        &self.identity.target
+    }
+
+    /// How it came to be.
+    pub fn admission(&self) -> Admission {
+        self.admission
+    }
+
+    /// Takes a claim for `exchange`, unless a refusing bit is set.
+    pub fn claim(self: &Arc<Self>, exchange: &Arc<Exchange>) -> Result<Claim, Refused> {
+        self.word.claim()?;
+        Ok(Claim {
+            place: self.exchanges.enter(Arc::clone(exchange)),
+            exchange: Arc::clone(exchange),
+            backend: Arc::clone(self),
+            kind: ClaimKind::Request,
+        })
+    }
+
+    /// The word.
+    pub fn word(&self) -> &Word {
+        &self.word
+    }
+
+    /// Counts and gates now.
+    pub fn reading(&self) -> Reading {
+        self.word.read()
+    }
+
+    /// What the probes saw.
+    pub fn health(&self) -> Health {
+        Health::from_u8(self.health.load(Ordering::Relaxed))
+    }
+
+    /// Sets what the probes saw; the prober calls it, and then has the pool refreshed.
+    pub fn set_health(&self, health: Health) {
+        self.health.store(health as u8, Ordering::Relaxed);
+    }
+
+    /// How the last probe went.
+    pub fn last_probe(&self) -> Option<ProbeReport> {
+        self.last_probe.lock().expect("last probe lock").clone()
+    }
+
+    /// Keeps how the last probe went.
+    pub fn record_probe(&self, report: ProbeReport) {
+        *self.last_probe.lock().expect("last probe lock") = Some(report);
+    }
+
+    /// Asks the prober to probe at once; the proxy calls it when a connection failed.
+    pub fn ask_probe(&self) {
+        self.probe_now.notify_one();
+    }
+
+    /// Resolves when somebody asked for a probe. The prober of this generation alone waits.
+    pub async fn probe_asked(&self) {
+        self.probe_now.notified().await;
+    }
+
+    /// The exchanges in flight, oldest first.
+    pub fn exchanges(&self) -> Vec<Arc<Exchange>> {
+        self.exchanges.list()
+    }
+
+    /// The handles that `metrics` put here for the request path.
+    pub fn metrics_slot(&self) -> &OnceLock<Box<dyn Any + Send + Sync>> {
+        &self.metrics
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("identity", &self.identity)
+            .field("word", &self.reading())
+            .field("health", &self.health())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ClaimKind {
+    Request,
+    Tunnel,
+}
+
+/// The guard that one exchange holds on one generation. Dropping it gives the count back.
+#[derive(Debug)]
+pub struct Claim {
+    backend: Arc<Backend>,
+    exchange: Arc<Exchange>,
+    place: Place,
+    kind: ClaimKind,
+}
+
+impl Claim {
+    /// The generation that was counted.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// Moves the count from requests to tunnels; a second call changes nothing.
+    pub fn upgrade(&mut self) {
+        if self.kind == ClaimKind::Request {
+            self.exchange.become_tunnel();
+            self.backend.word.upgrade();
+            self.kind = ClaimKind::Tunnel;
+        }
+    }
+}
+
+impl Drop for Claim {
+    /// Off the list first: who sees the count at zero finds the list empty.
+    fn drop(&mut self) {
+        self.backend.exchanges.leave(self.place);
+        match self.kind {
+            ClaimKind::Request => self.backend.word.release_request(),
+            ClaimKind::Tunnel => self.backend.word.release_tunnel(),
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report().fmt(f)
+    }
+}

@@ -1,0 +1,279 @@
+//! The one atomic word of a generation, and those who wait for it to become idle.
+//!
+//! The word holds three refusing bits and two counts:
+//!
+//! ```text
+//!  63      62        61       60..56   55 ......... 28   27 .......... 0
+//!  sealed  draining  standby  unused   tunnels           requests
+//! ```
+//!
+//! A claim is granted by one compare-and-swap that sees no refusing bit and adds one request, so
+//! "may I" and "count me" are a single step: there is no moment at which a claim is granted and not
+//! counted, or counted and not granted. An upgrade moves one from requests to tunnels in one step,
+//! so the sum never dips. A seal is one compare-and-swap from *draining, nothing counted* to
+//! *sealed*; a restore is one from *not sealed* to *no refusing bit*: of a restore and a seal that
+//! race exactly one succeeds.
+//!
+//! What always holds: a sealed word never changes again (no claim, no intent); counts never go
+//! below zero, because only a granted claim may release and does so once.
+//!
+//! Who calls it: [`super::Backend`] alone. The tests include this file a second time over loom's
+//! primitives (`tests/claim_model.rs`), which is why it names its atomics through `super::sync`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use super::sync::{AtomicU64, Mutex, Ordering};
+
+const REQUEST: u64 = 1;
+const TUNNEL: u64 = 1 << COUNT_BITS;
+const COUNT_BITS: u32 = 28;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+const STANDBY: u64 = 1 << 61;
+const DRAINING: u64 = 1 << 62;
+const SEALED: u64 = 1 << 63;
+const REFUSING: u64 = STANDBY | DRAINING | SEALED;
+
+/// What the word said at one moment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Reading(u64);
+
+impl Reading {
+    /// Exchanges that are requests.
+    pub fn requests(self) -> u32 {
+        (self.0 & COUNT_MASK) as u32
+    }
+
+    /// Exchanges that are tunnels.
+    pub fn tunnels(self) -> u32 {
+        (self.0 >> COUNT_BITS & COUNT_MASK) as u32
+    }
+
+    /// Neither requests nor tunnels.
+    pub fn is_idle(self) -> bool {
+        self.requests() == 0 && self.tunnels() == 0
+    }
+
+    /// Whether a drain is under way or over.
+    pub fn is_draining(self) -> bool {
+        self.0 & DRAINING != 0
+    }
+
+    /// Whether no claim would be granted because of standby.
+    pub fn is_standby(self) -> bool {
+        self.0 & STANDBY != 0
+    }
+
+    /// Whether *drained* has become final.
+    pub fn is_sealed(self) -> bool {
+        self.0 & SEALED != 0
+    }
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading")
+            .field("requests", &self.requests())
+            .field("tunnels", &self.tunnels())
+            .field("standby", &self.is_standby())
+            .field("draining", &self.is_draining())
+            .field("sealed", &self.is_sealed())
+            .finish()
+    }
+}
+
+/// Why a claim was not granted: a refusing bit is set. The caller reloads the snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused;
+
+/// Why an intent was not set: the generation is sealed, its drain is final.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sealed;
+
+/// Which refusing bits the word shall have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gate {
+    /// None: claims are granted.
+    Open,
+    /// Standby: refused, not on the way out.
+    Standby,
+    /// Draining: refused, and the last release wakes the waiters.
+    Draining,
+}
+
+/// The word with its waiters.
+pub struct Word {
+    /// Written by claims, releases, upgrades (the data path) and by gates and seals (one drain or
+    /// operation at a time). Counting alone would be right with relaxed ordering, since all of it
+    /// happens on this one location; the orderings below carry what surrounds it:
+    ///
+    /// - A *refused* claim loads with Acquire and the gate is set with Release, after the publish
+    ///   that took the backend out: whoever is refused sees that publish when it reloads.
+    /// - A *granted* claim acquires, so it sees whatever happened before the gate was opened.
+    /// - A release is a Release and the seal an Acquire on the same location: all that an exchange
+    ///   did happens before the answer *drained*.
+    bits: AtomicU64,
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Default)]
+struct Waiters {
+    next_key: u64,
+    list: Vec<(u64, Waker)>,
+}
+
+impl Word {
+    /// A word with nothing counted.
+    pub fn new(gate: Gate) -> Self {
+        Self {
+            bits: AtomicU64::new(gate_bits(gate)),
+            waiters: Mutex::new(Waiters::default()),
+        }
+    }
+
+    /// What it says now. Acquire: who reads *idle* here also sees what the exchanges left behind.
+    pub fn read(&self) -> Reading {
+        Reading(self.bits.load(Ordering::Acquire))
+    }
+
+    /// Grants a claim and counts one request, in one step, unless a refusing bit is set.
+    pub fn claim(&self) -> Result<(), Refused> {
+        let mut seen = self.bits.load(Ordering::Acquire);
+        loop {
+            if seen & REFUSING != 0 {
+                return Err(Refused);
+            }
+            // 2^28 exchanges of one generation would need as many sockets; the listeners' limit on
+            // client connections keeps the count far below, so the fields cannot run into another.
+            match self.bits.compare_exchange_weak(
+                seen,
+                seen + REQUEST,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Moves one granted claim from requests to tunnels.
+    pub fn upgrade(&self) {
+        self.bits.fetch_add(TUNNEL - REQUEST, Ordering::AcqRel);
+    }
+
+    /// Gives one request back.
+    pub fn release_request(&self) {
+        self.release(REQUEST);
+    }
+
+    /// Gives one tunnel back.
+    pub fn release_tunnel(&self) {
+        self.release(TUNNEL);
+    }
+
+    fn release(&self, one: u64) {
+        let left = Reading(self.bits.fetch_sub(one, Ordering::AcqRel) - one);
+        if left.is_draining() && left.is_idle() {
+            self.wake_all();
+        }
+    }
+
+    /// Sets the refusing bits to `gate` in one step; a sealed word refuses.
+    pub fn set_gate(&self, gate: Gate) -> Result<(), Sealed> {
+        let mut seen = self.bits.load(Ordering::Acquire);
+        loop {
+            if seen & SEALED != 0 {
+                return Err(Sealed);
+            }
+            let next = seen & !REFUSING | gate_bits(gate);
+            match self
+                .bits
+                .compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return Ok(()),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Makes *drained* final if the word is draining and idle. Says whether it is sealed now.
+    pub fn seal(&self) -> bool {
+        let idle = DRAINING;
+        match self
+            .bits
+            .compare_exchange(idle, idle | SEALED, Ordering::AcqRel, Ordering::Acquire)
+        {
+            Ok(_) => true,
+            Err(now) => now & SEALED != 0,
+        }
+    }
+
+    /// Resolves when the word was seen draining and idle. It may change again before a seal: a
+    /// restore and new claims are possible until then, so callers seal and look at the answer.
+    pub fn when_idle(&self) -> WhenIdle<'_> {
+        WhenIdle {
+            word: self,
+            key: None,
+        }
+    }
+
+    fn wake_all(&self) {
+        let woken = std::mem::take(&mut self.waiters.lock().expect("waiters lock").list);
+        for (_, waker) in woken {
+            waker.wake();
+        }
+    }
+}
+
+fn gate_bits(gate: Gate) -> u64 {
+    match gate {
+        Gate::Open => 0,
+        Gate::Standby => STANDBY,
+        Gate::Draining => DRAINING,
+    }
+}
+
+/// See [`Word::when_idle`].
+pub struct WhenIdle<'a> {
+    word: &'a Word,
+    key: Option<u64>,
+}
+
+impl Future for WhenIdle<'_> {
+    type Output = ();
+
+    /// No wake-up is lost: the waker is on the list before the word is read. A release that leaves
+    /// the word idle takes the list after it changed the word. Either it takes the list after we
+    /// joined it, and wakes us, or before, and then the list's lock makes its change visible to the
+    /// read below.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let word = self.word;
+        let mut waiters = word.waiters.lock().expect("waiters lock");
+        let key = *self.key.get_or_insert_with(|| {
+            waiters.next_key += 1;
+            waiters.next_key
+        });
+        match waiters.list.iter_mut().find(|(of, _)| *of == key) {
+            Some((_, waker)) => waker.clone_from(context.waker()),
+            None => waiters.list.push((key, context.waker().clone())),
+        }
+        drop(waiters);
+        let now = word.read();
+        if now.is_draining() && now.is_idle() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Drop for WhenIdle<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            let mut waiters = self.word.waiters.lock().expect("waiters lock");
+            waiters.list.retain(|(of, _)| *of != key);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Tidegate: a reverse proxy for zero-downtime deploys by connection draining.
+pub mod backend;
+pub mod events;
+pub mod spec;
