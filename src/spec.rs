@@ -500,6 +500,98 @@ impl Default for TimeoutSpec {
     }
 }
 
+/// What clients may do: clocks and bounds of the client side, the same for all listeners.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientSpec {
+    /// From the first byte of a request to the end of its head.
+    pub head_timeout: Duration,
+    /// Between two pieces of a request body.
+    pub body_idle: Duration,
+    /// How long a connection may wait for its next request.
+    pub keep_alive: Duration,
+    /// Client connections at once; more are not accepted until one ends.
+    pub connections_max: usize,
+    /// Bytes of a request head, request line included.
+    pub head_bytes_max: usize,
+    /// Fields of a request head.
+    pub fields_max: usize,
+    /// Bytes of a request target.
+    pub target_bytes_max: usize,
+    /// Whose `X-Forwarded-*` are believed and appended to.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Default for ClientSpec {
+    fn default() -> Self {
+        Self {
+            head_timeout: Duration::from_secs(10),
+            body_idle: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            connections_max: 20_000,
+            head_bytes_max: 32 * 1024,
+            fields_max: 100,
+            target_bytes_max: 8 * 1024,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// An address block such as `10.0.0.0/8`, or a single address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IpNet {
+    base: IpAddr,
+    prefix: u8,
+}
+
+impl IpNet {
+    /// Reads `address` or `address/prefix`; bits behind the prefix must be zero.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let expected = || Invalid("an address or block, such as 10.0.0.0/8 or ::1".into());
+        let (base, prefix) = match text.split_once('/') {
+            Some((base, prefix)) => {
+                let is_number = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit());
+                let prefix = prefix.parse::<u8>().ok().filter(|_| is_number);
+                (base, Some(prefix.ok_or_else(expected)?))
+            }
+            None => (text, None),
+        };
+        let base: IpAddr = base.parse().map_err(|_| expected())?;
+        let bits = if base.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(bits);
+        if prefix > bits {
+            return Err(Invalid(format!("a prefix length of at most {bits}")));
+        }
+        let net = Self { base, prefix };
+        if net.masked(base) != bits_of(base) {
+            return Err(Invalid(format!(
+                "no bits set behind the prefix length {prefix}"
+            )));
+        }
+        Ok(net)
+    }
+
+    /// Whether `address` is in the block; a v4-mapped v6 address counts as v4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.base.is_ipv4() && self.masked(address) == bits_of(self.base)
+    }
+
+    /// `address` with the bits behind the prefix cleared.
+    fn masked(&self, address: IpAddr) -> u128 {
+        let bits: u32 = if address.is_ipv4() { 32 } else { 128 };
+        let behind = bits - u32::from(self.prefix);
+        let mask = u128::MAX.checked_shl(behind).unwrap_or(0);
+        bits_of(address) & mask
+    }
+}
+
+fn bits_of(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    }
+}
+
 /// One backend as the configuration file names it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BackendSpec {
@@ -629,6 +721,22 @@ mod tests {
         }
         assert!(Address::parse("unix:relative").is_err());
         assert!(Address::parse(&format!("unix:/{}", "x".repeat(107))).is_err());
+    }
+
+    #[test]
+    fn address_blocks_contain_what_they_say() {
+        let net = |text| IpNet::parse(text).unwrap();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(net("10.0.0.0/8").contains(ip("10.255.0.1")));
+        assert!(net("10.0.0.0/8").contains(ip("::ffff:10.1.1.1")));
+        assert!(!net("10.0.0.0/8").contains(ip("11.0.0.1")));
+        assert!(!net("10.0.0.0/8").contains(ip("::1")));
+        assert!(net("0.0.0.0/0").contains(ip("1.2.3.4")));
+        assert!(net("::/0").contains(ip("fe80::1")));
+        assert!(net("::1").contains(ip("::1")) && !net("::1").contains(ip("::2")));
+        for bad in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "x", "10.0.0.0/+8"] {
+            assert!(IpNet::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

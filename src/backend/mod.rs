@@ -21,7 +21,7 @@ mod word;
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -117,6 +117,8 @@ pub struct Backend {
     /// prober publishes a snapshot afterwards, and that carries the change to the request path.
     health: AtomicU8,
     last_probe: Mutex<Option<ProbeReport>>,
+    probes_good: AtomicU64,
+    probes_failed: AtomicU64,
     exchanges: Exchanges,
     probe_now: Notify,
     metrics: OnceLock<Box<dyn Any + Send + Sync>>,
@@ -131,6 +133,8 @@ impl Backend {
             word: Word::new(gate),
             health: AtomicU8::new(Health::Unknown as u8),
             last_probe: Mutex::new(None),
+            probes_good: AtomicU64::new(0),
+            probes_failed: AtomicU64::new(0),
             exchanges: Exchanges::new(),
             probe_now: Notify::new(),
             metrics: OnceLock::new(),
@@ -198,9 +202,22 @@ impl Backend {
         self.last_probe.lock().expect("last probe lock").clone()
     }
 
-    /// Keeps how the last probe went.
+    /// Keeps how the last probe went, and counts it.
     pub fn record_probe(&self, report: ProbeReport) {
+        let count = match report.result {
+            Ok(_) => &self.probes_good,
+            Err(_) => &self.probes_failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
         *self.last_probe.lock().expect("last probe lock") = Some(report);
+    }
+
+    /// Probes so far: good ones, failed ones.
+    pub fn probe_counts(&self) -> (u64, u64) {
+        (
+            self.probes_good.load(Ordering::Relaxed),
+            self.probes_failed.load(Ordering::Relaxed),
+        )
     }
 
     /// Asks the prober to probe at once; the proxy calls it when a connection failed.
