@@ -1,4 +1,9 @@
 //! Tidegate: a reverse proxy for zero-downtime deploys by connection draining.
 pub mod backend;
+pub mod control;
+pub mod drain;
 pub mod events;
+pub mod outcome;
+pub mod pool;
+pub mod report;
 pub mod spec;

@@ -21,7 +21,7 @@ mod word;
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -113,6 +113,8 @@ pub struct Backend {
     identity: Identity,
     admission: Admission,
     word: Word,
+    /// Whether a claim was ever granted. Set before the claim is handed out.
+    used: AtomicBool,
     /// A [`Health`]. Written by the prober, read by selection and status. Relaxed is enough: the
     /// prober publishes a snapshot afterwards, and that carries the change to the request path.
     health: AtomicU8,
@@ -131,6 +133,7 @@ impl Backend {
             identity,
             admission,
             word: Word::new(gate),
+            used: AtomicBool::new(false),
             health: AtomicU8::new(Health::Unknown as u8),
             last_probe: Mutex::new(None),
             probes_good: AtomicU64::new(0),
@@ -169,6 +172,9 @@ impl Backend {
     /// Takes a claim for `exchange`, unless a refusing bit is set.
     pub fn claim(self: &Arc<Self>, exchange: &Arc<Exchange>) -> Result<Claim, Refused> {
         self.word.claim()?;
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         Ok(Claim {
             place: self.exchanges.enter(Arc::clone(exchange)),
             exchange: Arc::clone(exchange),
@@ -185,6 +191,11 @@ impl Backend {
     /// Counts and gates now.
     pub fn reading(&self) -> Reading {
         self.word.read()
+    }
+
+    /// Whether a claim was ever granted.
+    pub fn was_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// What the probes saw.

@@ -1,0 +1,587 @@
+//! Taking a backend out: drain, close, remove, and the wait for *drained*.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Actor, Control, Stop, deadline_in, now_millis};
+use crate::backend::{Backend, CutReason, Gate, Generation};
+use crate::drain::{Cuts, Drain, End};
+use crate::events::{About, Happening};
+use crate::outcome::Outcome;
+use crate::pool::model::{BackendRef, Member, Model};
+use crate::report::Answer;
+use crate::spec::{DrainSpec, Intent, OnTimeout, PoolName};
+
+/// How long a forced removal waits for what it cut to be gone.
+const CUT_WAIT: Duration = Duration::from_secs(10);
+
+/// How a drain differs from its pool's defaults.
+#[derive(Clone, Debug, Default)]
+pub struct DrainCall {
+    /// How long the caller waits; zero begins only.
+    pub wait: Option<Duration>,
+    /// See [`DrainSpec::timeout`].
+    pub timeout: Option<Duration>,
+    /// See [`DrainSpec::on_timeout`].
+    pub on_timeout: Option<OnTimeout>,
+    /// See [`DrainSpec::idle_timeout`].
+    pub idle_timeout: Option<Duration>,
+    /// See [`crate::spec::TunnelSpec::close_after`]; `Some(None)` is `never`.
+    pub close_after: Option<Option<Duration>>,
+    /// See [`crate::spec::TunnelSpec::spread`].
+    pub spread: Option<Duration>,
+    /// Also when it is the last eligible one, or lives in another pool too.
+    pub force: bool,
+}
+
+impl DrainCall {
+    fn over(&self, defaults: DrainSpec) -> DrainSpec {
+        let mut spec = defaults;
+        spec.wait = self.wait.unwrap_or(spec.wait);
+        spec.timeout = self.timeout.unwrap_or(spec.timeout);
+        spec.on_timeout = self.on_timeout.unwrap_or(spec.on_timeout);
+        spec.idle_timeout = self.idle_timeout.unwrap_or(spec.idle_timeout);
+        spec.tunnels.close_after = self.close_after.unwrap_or(spec.tunnels.close_after);
+        spec.tunnels.spread = self.spread.unwrap_or(spec.tunnels.spread);
+        spec
+    }
+}
+
+/// What `wait` waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// Until it is healthy.
+    Healthy,
+    /// Until its drain ended.
+    Drained,
+}
+
+impl Control {
+    /// Takes a backend out of rotation and answers when it is drained, or the wait is over.
+    pub async fn drain(
+        self: &Arc<Self>,
+        actor: Actor,
+        pool: PoolName,
+        backend: BackendRef,
+        call: DrainCall,
+    ) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move {
+            match control.begin_drain(&actor, &pool, &backend, &call).await {
+                Ok((drain, wait)) => control.drained_answer(&pool, &drain, wait).await,
+                Err(answer) => *answer,
+            }
+        })
+        .await
+    }
+
+    /// Cuts what a draining or standby backend still holds.
+    pub async fn close(
+        self: &Arc<Self>,
+        actor: Actor,
+        pool: PoolName,
+        backend: BackendRef,
+        wait: Option<Duration>,
+    ) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move {
+            let model = control.model.lock().await;
+            let member = match model.find(&pool, &backend) {
+                Ok(member) => member.clone(),
+                Err(refusal) => return control.stopped(refusal.into(), &pool, Some(&backend)),
+            };
+            drop(model);
+            if member.intent == Intent::Active {
+                return control
+                    .answer(
+                        Outcome::Refused,
+                        format!("{pool}/{} is active; new requests would follow", member.id),
+                        &pool,
+                        member.generation,
+                    )
+                    .hint(format!(
+                        "`tidegate drain {pool}/{} --timeout 1ms --on-timeout close` takes it out and cuts",
+                        member.id
+                    ));
+            }
+            control.close_member(&actor, &pool, &member, wait).await
+        })
+        .await
+    }
+
+    /// Forgets a drained or never used backend; with `force` cuts first.
+    pub async fn remove(
+        self: &Arc<Self>,
+        actor: Actor,
+        pool: PoolName,
+        backend: BackendRef,
+        force: bool,
+    ) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move { control.remove_now(&actor, &pool, &backend, force).await })
+            .await
+    }
+
+    /// Waits for a backend to be healthy or drained.
+    pub async fn wait(
+        self: &Arc<Self>,
+        pool: PoolName,
+        backend: BackendRef,
+        what: Wait,
+        wait: Duration,
+    ) -> Answer {
+        let model = self.model.lock().await;
+        let member = match model.find(&pool, &backend) {
+            Ok(member) => member.clone(),
+            Err(refusal) => return self.stopped(refusal.into(), &pool, Some(&backend)),
+        };
+        drop(model);
+        match what {
+            Wait::Healthy => self.healthy_answer(&pool, &member, wait).await,
+            Wait::Drained => self.wait_drained(&pool, &member, wait).await,
+        }
+    }
+
+    async fn wait_drained(&self, pool: &PoolName, member: &Member, wait: Duration) -> Answer {
+        let deadline = deadline_in(wait);
+        // The drain may not have begun yet; the publish that begins it wakes us.
+        let begun = self
+            .wait_for(pool, member.generation, deadline, |entry| {
+                entry.member.intent == Intent::Draining
+            })
+            .await;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        match (begun, self.drain_of(member.generation)) {
+            (Some(true), Some(drain)) => {
+                let left = left.max(Duration::from_millis(1));
+                self.drained_answer(pool, &drain, left).await
+            }
+            (Some(_), _) => self.answer(
+                Outcome::NotYet,
+                format!("{pool}/{} is not draining", member.id),
+                pool,
+                member.generation,
+            ),
+            (None, _) => self.answer(
+                Outcome::Unknown,
+                format!("{pool}/{} was removed meanwhile", member.id),
+                pool,
+                member.generation,
+            ),
+        }
+    }
+
+    async fn begin_drain(
+        self: &Arc<Self>,
+        actor: &Actor,
+        pool: &PoolName,
+        backend: &BackendRef,
+        call: &DrainCall,
+    ) -> Result<(Arc<Drain>, Duration), Box<Answer>> {
+        let mut model = self.model.lock().await;
+        let stopped = |stop| Box::new(self.stopped(stop, pool, Some(backend)));
+        let member = model
+            .find(pool, backend)
+            .map_err(|r| stopped(r.into()))?
+            .clone();
+        let defaults = self
+            .pools
+            .load()
+            .pool(pool)
+            .map_or_else(DrainSpec::default, |pool| pool.settings.drain);
+        let clocks = call.over(defaults);
+        if member.intent == Intent::Draining
+            && let Some(drain) = self.drain_of(member.generation)
+        {
+            let clocks = drain.tighten(clocks);
+            let mut next = model.clone();
+            next.change(pool, member.generation, |member| {
+                member.drain = Some(clocks)
+            });
+            if drain.end().is_none() {
+                self.commit(&mut model, next, None).await.map_err(stopped)?;
+            }
+            return Ok((drain, call.wait.unwrap_or(defaults.wait)));
+        }
+        if !call.force {
+            self.is_safe_to_take_out(&model, pool, &member)?;
+        }
+        let mut next = model.clone();
+        let now = now_millis();
+        next.set_intent(pool, member.generation, Intent::Draining, Some(clocks), now);
+        self.commit(&mut model, next, None).await.map_err(stopped)?;
+        self.emit_intent(Some(actor), pool, &member, Intent::Draining);
+        let drain = self.start_drain(pool, &member, clocks);
+        let drain = drain.ok_or_else(|| stopped(Stop::Sealed))?;
+        Ok((drain, clocks.wait))
+    }
+
+    /// Refuses to take out the last eligible backend, or one whose process serves another pool.
+    pub(super) fn is_safe_to_take_out(
+        &self,
+        model: &Model,
+        pool: &PoolName,
+        member: &Member,
+    ) -> Result<(), Box<Answer>> {
+        let refused = |message: String, hint: &str| {
+            let answer = self.answer(Outcome::Refused, message, pool, member.generation);
+            Err(Box::new(answer.hint(hint)))
+        };
+        let elsewhere = model.lives_elsewhere(pool, &member.target);
+        if !elsewhere.is_empty() {
+            return refused(
+                format!(
+                    "{pool}/{} is not safe to kill: {} is live in {} too",
+                    member.id,
+                    member.address,
+                    elsewhere.join(", ")
+                ),
+                "drain those first, or use --force to drain it in this pool alone",
+            );
+        }
+        let snapshot = self.pools.load();
+        let eligible = |generation| {
+            let pool = snapshot.pool(pool)?;
+            pool.entry(generation).map(|entry| entry.is_eligible())
+        };
+        let is_last = eligible(member.generation) == Some(true)
+            && snapshot.pool(pool).is_some_and(|pool| {
+                let mut entries = pool.entries.iter();
+                !entries.any(|e| e.is_eligible() && e.member.generation != member.generation)
+            });
+        if is_last {
+            return refused(
+                format!(
+                    "{pool}/{} is the last eligible backend of its pool",
+                    member.id
+                ),
+                "add another one first, or use --force: requests are held, then answered 503",
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn emit_intent(
+        &self,
+        actor: Option<&Actor>,
+        pool: &PoolName,
+        member: &Member,
+        to: Intent,
+    ) {
+        let happening = Happening::IntentChanged {
+            from: member.intent.as_str(),
+            to: to.as_str(),
+        };
+        self.emit(actor, member, pool, happening);
+    }
+
+    /// Begins the drain of a generation whose draining intent is published.
+    pub(super) fn start_drain(
+        self: &Arc<Self>,
+        pool: &PoolName,
+        member: &Member,
+        clocks: DrainSpec,
+    ) -> Option<Arc<Drain>> {
+        let backend = self.backend(pool, member.generation)?;
+        let reading = backend.reading();
+        let happening = Happening::DrainBegun {
+            requests: reading.requests(),
+            tunnels: reading.tunnels(),
+        };
+        self.emit(None, member, pool, happening);
+        let control = Arc::clone(self);
+        let drain = Drain::begin(backend, clocks, move |drain| control.after_drained(&drain));
+        let mut drains = self.drains.lock().expect("drains lock");
+        drains.insert(member.generation, Arc::clone(&drain));
+        Some(drain)
+    }
+
+    /// Runs in the drain's task, once, when the word is sealed.
+    fn after_drained(self: Arc<Self>, drain: &Drain) {
+        let identity = drain.backend().identity();
+        emit_end(&self, drain);
+        // Whoever watches the pools learns of it: probing stops, waits end.
+        self.pools.refresh(&identity.pool);
+        let (pool, generation) = (identity.pool.clone(), identity.generation);
+        tokio::spawn(async move {
+            let mut model = self.model.lock().await;
+            let Some(member) = model.member(&pool, generation).cloned() else {
+                return;
+            };
+            if member.remove_when_drained
+                && let Err(stop) = self.forget(&mut model, None, &pool, &member).await
+            {
+                let answer = stop.into_answer(Some(&pool));
+                tracing::error!(backend = %member.id, "not forgotten: {}", answer.message);
+            }
+        });
+    }
+
+    pub(super) async fn drained_answer(
+        &self,
+        pool: &PoolName,
+        drain: &Drain,
+        wait: Duration,
+    ) -> Answer {
+        let identity = drain.backend().identity();
+        let name = format!("{pool}/{}", identity.id);
+        let generation = identity.generation;
+        let end = match drain.end() {
+            Some(end) => Some(end),
+            None if wait.is_zero() => {
+                let message = format!("{name} is draining: {}", left(drain.backend()));
+                return self.answer(Outcome::Begun, message, pool, generation);
+            }
+            None => tokio::time::timeout_at(deadline_in(wait), drain.ended())
+                .await
+                .ok(),
+        };
+        let took = drain.took();
+        match end {
+            Some(End::Clean) => {
+                let message = format!("{name} is drained: clean, after {took:.1?}; safe to kill");
+                self.answer(Outcome::Clean, message, pool, generation)
+            }
+            Some(End::Forced) => {
+                let cuts = count(&drain.cuts());
+                let message = format!(
+                    "{name} is drained: forced, {cuts} cut, after {took:.1?}; safe to kill"
+                );
+                self.answer(Outcome::Forced, message, pool, generation)
+            }
+            Some(End::Restored) => {
+                let message = format!("{name} was brought back while it was draining");
+                self.answer(Outcome::Restored, message, pool, generation)
+                    .hint("do not kill it: it serves again")
+            }
+            None => {
+                let left = left(drain.backend());
+                let message = format!("{name} is not drained yet: {left} after {took:.0?}");
+                self.answer(Outcome::NotYet, message, pool, generation).hint(format!(
+                    "it goes on draining; `drain {name}` waits again, `close {name}` cuts, `ready {name}` brings it back"
+                ))
+            }
+        }
+    }
+
+    async fn close_member(
+        self: &Arc<Self>,
+        actor: &Actor,
+        pool: &PoolName,
+        member: &Member,
+        wait: Option<Duration>,
+    ) -> Answer {
+        let wait = wait.unwrap_or(CUT_WAIT);
+        let closed = |cuts: &Cuts| Happening::Closed {
+            requests: cuts.requests,
+            tunnels: cuts.tunnels,
+        };
+        if let Some(drain) = self.drain_of(member.generation) {
+            if drain.end().is_none() {
+                drain.close();
+                self.emit(Some(actor), member, pool, closed(&drain.cuts()));
+            }
+            return self.drained_answer(pool, &drain, wait).await;
+        }
+        let Some(backend) = self.backend(pool, member.generation) else {
+            return self.answer(Outcome::Unknown, "it is gone", pool, member.generation);
+        };
+        let mut cuts = Cuts::default();
+        for exchange in backend.exchanges() {
+            if exchange.ask_cut(CutReason::Closed) {
+                match exchange.is_tunnel() {
+                    true => cuts.tunnels += 1,
+                    false => cuts.requests += 1,
+                }
+            }
+        }
+        self.emit(Some(actor), member, pool, closed(&cuts));
+        let outcome = if cuts.is_empty() {
+            Outcome::Done
+        } else {
+            Outcome::Forced
+        };
+        let message = format!("{pool}/{}: {} cut", member.id, count(&cuts));
+        self.answer(outcome, message, pool, member.generation)
+    }
+
+    async fn remove_now(
+        self: &Arc<Self>,
+        actor: &Actor,
+        pool: &PoolName,
+        backend: &BackendRef,
+        force: bool,
+    ) -> Answer {
+        let mut cuts = None;
+        if force {
+            let call = DrainCall {
+                wait: Some(CUT_WAIT),
+                force: true,
+                timeout: Some(Duration::ZERO),
+                on_timeout: Some(OnTimeout::Close),
+                ..DrainCall::default()
+            };
+            match self.begin_drain(actor, pool, backend, &call).await {
+                Ok((drain, wait)) => {
+                    drain.close();
+                    let answer = self.drained_answer(pool, &drain, wait).await;
+                    if !answer.outcome.is_drained() {
+                        return answer;
+                    }
+                    cuts = Some(drain.cuts());
+                }
+                Err(answer) => return *answer,
+            }
+        }
+        let mut model = self.model.lock().await;
+        let member = match model.find(pool, backend) {
+            Ok(member) => member.clone(),
+            Err(refusal) => return self.stopped(refusal.into(), pool, Some(backend)),
+        };
+        let name = format!("{pool}/{}", member.id);
+        if !self.can_be_forgotten(pool, &member) {
+            let state = self
+                .backend(pool, member.generation)
+                .map_or_else(String::new, |backend| left(&backend));
+            return self
+                .answer(
+                    Outcome::Refused,
+                    format!(
+                        "{name} is {} and not drained: {state}",
+                        member.intent.as_str()
+                    ),
+                    pool,
+                    member.generation,
+                )
+                .hint(format!(
+                    "`drain {name}` first, or `remove {name} --force` cuts"
+                ));
+        }
+        let drain = self.drain_of(member.generation);
+        if let Err(stop) = self.forget(&mut model, Some(actor), pool, &member).await {
+            return self.stopped(stop, pool, Some(backend));
+        }
+        let forced = cuts.filter(|cuts| !cuts.is_empty());
+        let mut answer = match &forced {
+            Some(cuts) => self.answer(
+                Outcome::Forced,
+                format!("{name} was removed, {} cut", count(cuts)),
+                pool,
+                member.generation,
+            ),
+            None => self.answer(
+                Outcome::Done,
+                format!("{name} was removed"),
+                pool,
+                member.generation,
+            ),
+        };
+        // It was sealed, or closed for good just now, before it was forgotten.
+        answer.safe_to_kill = true;
+        answer.drain = answer
+            .drain
+            .or(drain.map(|drain| super::view::drain_status(&drain)));
+        answer
+    }
+
+    /// Sealed; or never used, which is made sure of by sealing it here and now.
+    fn can_be_forgotten(&self, pool: &PoolName, member: &Member) -> bool {
+        let Some(backend) = self.backend(pool, member.generation) else {
+            return true;
+        };
+        let reading = backend.reading();
+        if reading.is_sealed() {
+            return true;
+        }
+        if backend.was_used() || member.intent == Intent::Draining {
+            return false;
+        }
+        let was = match member.intent {
+            Intent::Active => Gate::Open,
+            _ => Gate::Standby,
+        };
+        let _ = backend.word().set_gate(Gate::Draining);
+        let sealed = !backend.was_used() && backend.word().seal();
+        if !sealed {
+            // A first request came in between: as it was. It cannot be sealed, so this succeeds.
+            let _ = backend.word().set_gate(was);
+        }
+        sealed
+    }
+
+    pub(super) async fn forget(
+        &self,
+        model: &mut Model,
+        actor: Option<&Actor>,
+        pool: &PoolName,
+        member: &Member,
+    ) -> Result<(), Stop> {
+        let mut next = model.clone();
+        next.remove(pool, member.generation);
+        self.commit(model, next, None).await?;
+        let mut drains = self.drains.lock().expect("drains lock");
+        drains.remove(&member.generation);
+        drop(drains);
+        self.emit(actor, member, pool, Happening::Removed);
+        Ok(())
+    }
+
+    /// Tells a drain that its gate was opened again.
+    pub(super) fn end_restored(&self, generation: Generation) {
+        let drain = self.drains.lock().expect("drains lock").remove(&generation);
+        if let Some(drain) = drain {
+            drain.restored();
+            emit_end(self, &drain);
+        }
+    }
+}
+
+fn emit_end(control: &Control, drain: &Drain) {
+    let outcome = match drain.end() {
+        Some(End::Clean) => Outcome::Clean,
+        Some(End::Forced) => Outcome::Forced,
+        Some(End::Restored) => Outcome::Restored,
+        None => Outcome::NotYet,
+    };
+    let identity = drain.backend().identity();
+    let cuts = drain.cuts();
+    control.events.emit(
+        About {
+            pool: Some(identity.pool.to_string()),
+            backend: Some(identity.id.to_string()),
+            generation: Some(identity.generation),
+            actor: None,
+        },
+        Happening::DrainEnded {
+            outcome: outcome.row().word,
+            took: drain.took(),
+            cut_requests: cuts.requests,
+            cut_tunnels: cuts.tunnels,
+        },
+    );
+}
+
+fn plural(count: u32, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+fn count(cuts: &Cuts) -> String {
+    format!(
+        "{} and {}",
+        plural(cuts.requests, "request"),
+        plural(cuts.tunnels, "tunnel")
+    )
+}
+
+/// What a backend still holds, in words.
+fn left(backend: &Backend) -> String {
+    let reading = backend.reading();
+    let requests = plural(reading.requests(), "request");
+    match reading.tunnels() {
+        0 => format!("{requests} in flight"),
+        tunnels => format!("{requests} and {} in flight", plural(tunnels, "tunnel")),
+    }
+}

@@ -1,0 +1,198 @@
+//! What the file says: the start, and the reload.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::{Actor, Control, Stop, now_millis};
+use crate::backend::{Admission, Generation};
+use crate::events::{About, Happening};
+use crate::outcome::Outcome;
+use crate::pool::FileSettings;
+use crate::pool::model::{Merged, Model};
+use crate::report::Answer;
+use crate::spec::{Address, Intent, Target, Topology};
+
+/// Names resolved at once while reading a file.
+const RESOLVES_MAX: usize = 16;
+
+impl Control {
+    /// Brings up the pools of the state and the file; nothing listens yet. Says why not, in words.
+    pub async fn start(
+        self: &Arc<Self>,
+        stored: Option<Model>,
+        file: &Topology,
+    ) -> Result<Vec<String>, String> {
+        let mut model = self.model.lock().await;
+        let mut state = stored.unwrap_or_default();
+        // What was draining has no connection of ours any more: this process is new.
+        for pool in state.pools.values_mut() {
+            pool.members
+                .retain(|member| member.is_live() || !member.remove_when_drained);
+        }
+        state
+            .pools
+            .retain(|name, pool| !pool.leaving || file.pools.iter().any(|spec| spec.name == *name));
+        let known = known_targets(&state);
+        let (targets, mut warnings) = self.resolve_all(file, &known).await?;
+        let merged = self
+            .apply(&mut model, state, file, &targets, Admission::AtStart)
+            .await
+            .map_err(|stop| stop.into_answer(None).message)?;
+        for (pool, member) in members(&model) {
+            if let (Intent::Draining, false) =
+                (member.intent, merged.drained.contains(&member.generation))
+            {
+                self.start_drain(pool, member, member.drain.unwrap_or_default());
+            }
+        }
+        self.follow_up(&model, &merged, None);
+        warnings.extend(merged.warnings);
+        Ok(warnings)
+    }
+
+    /// Reads the file again and merges in what it changed; all or nothing.
+    pub async fn reload(self: &Arc<Self>, actor: Actor) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move { control.reload_now(&actor).await })
+            .await
+    }
+
+    async fn reload_now(self: &Arc<Self>, actor: &Actor) -> Answer {
+        let about = About {
+            actor: Some(actor.0.clone()),
+            ..About::default()
+        };
+        let mut model = self.model.lock().await;
+        let rejected = |problems: usize, text: String| {
+            let about = about.clone();
+            self.events
+                .emit(about, Happening::ReloadRejected { problems });
+            Answer::new(Outcome::Rejected, text).hint("the running configuration was not changed")
+        };
+        let (file, mut warnings) = match self.source.read() {
+            Ok(read) => read,
+            Err(problem) => return rejected(problem.problems, problem.text),
+        };
+        let known = HashMap::new();
+        let targets = match self.resolve_all(&file, &known).await {
+            Ok((targets, _)) => targets,
+            Err(text) => return rejected(1, text),
+        };
+        let state = model.clone();
+        let merged = self
+            .apply(&mut model, state, &file, &targets, Admission::Added)
+            .await;
+        let merged = match merged {
+            Ok(merged) => merged,
+            Err(stop) => return stop.into_answer(None),
+        };
+        let summary = merged.summary();
+        let happening = Happening::Reloaded {
+            summary: summary.clone(),
+        };
+        self.events.emit(about, happening);
+        self.follow_up(&model, &merged, Some(actor));
+        let mut answer = Answer::new(Outcome::Done, format!("reloaded: {summary}"));
+        warnings.extend(merged.warnings);
+        answer.warnings = warnings;
+        answer
+    }
+
+    async fn apply(
+        &self,
+        model: &mut Model,
+        mut next: Model,
+        file: &Topology,
+        targets: &HashMap<Address, Target>,
+        admission: Admission,
+    ) -> Result<Merged, Stop> {
+        let is_drained = |generation| self.is_drained(generation);
+        next.next_generation = next.next_generation.max(1);
+        let merged = next.merge(file, targets, &is_drained, now_millis());
+        let settings = FileSettings {
+            topology: file,
+            admission,
+        };
+        self.commit(model, next, Some(settings)).await?;
+        Ok(merged)
+    }
+
+    /// Tells what a merge did, and begins the drains that follow.
+    fn follow_up(self: &Arc<Self>, model: &Model, merged: &Merged, actor: Option<&Actor>) {
+        let find = |generation: &Generation| {
+            members(model).find(|(_, member)| member.generation == *generation)
+        };
+        for (pool, member) in merged.added.iter().filter_map(find) {
+            let happening = Happening::Added {
+                address: member.address.to_string(),
+                intent: member.intent.as_str(),
+            };
+            self.emit(actor, member, pool, happening);
+        }
+        for (pool, member) in merged.drained.iter().filter_map(find) {
+            self.start_drain(pool, member, member.drain.unwrap_or_default());
+        }
+    }
+
+    /// Resolves every address of the file. A name that does not resolve is a problem, unless
+    /// `known` has what it resolved to before.
+    async fn resolve_all(
+        &self,
+        file: &Topology,
+        known: &HashMap<Address, Target>,
+    ) -> Result<(HashMap<Address, Target>, Vec<String>), String> {
+        let addresses: Vec<(String, &Address)> = file
+            .pools
+            .iter()
+            .flat_map(|pool| {
+                let of_pool = pool.backends.iter();
+                of_pool
+                    .map(move |backend| (format!("{}/{}", pool.name, backend.id), &backend.address))
+            })
+            .collect();
+        let (mut targets, mut warnings, mut problems) = (HashMap::new(), Vec::new(), Vec::new());
+        for chunk in addresses.chunks(RESOLVES_MAX) {
+            let resolving = chunk
+                .iter()
+                .map(|(_, address)| self.resolver.resolve(address));
+            let resolved = join_all(resolving).await;
+            for ((name, address), result) in chunk.iter().zip(resolved) {
+                match (result, known.get(address)) {
+                    (Ok(target), _) => {
+                        targets.insert((*address).clone(), target);
+                    }
+                    (Err(cause), Some(target)) => {
+                        warnings.push(format!(
+                            "{name}: {address} could not be resolved ({cause}); using {target} as before"
+                        ));
+                        targets.insert((*address).clone(), target.clone());
+                    }
+                    (Err(cause), None) => {
+                        problems.push(format!("{name}: {address} could not be resolved: {cause}"));
+                    }
+                }
+            }
+        }
+        match problems.is_empty() {
+            true => Ok((targets, warnings)),
+            false => Err(problems.join("\n")),
+        }
+    }
+}
+
+fn members(
+    model: &Model,
+) -> impl Iterator<Item = (&crate::spec::PoolName, &crate::pool::model::Member)> {
+    model
+        .pools
+        .iter()
+        .flat_map(|(name, pool)| pool.members.iter().map(move |member| (name, member)))
+}
+
+fn known_targets(model: &Model) -> HashMap<Address, Target> {
+    members(model)
+        .map(|(_, member)| (member.address.clone(), member.target.clone()))
+        .collect()
+}

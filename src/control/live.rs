@@ -1,0 +1,363 @@
+//! Bringing a backend in: add, ready, standby, weight, and the wait for *healthy*.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ADD_WAIT, Actor, Control, Stop, deadline_in, now_millis};
+use crate::backend::Health;
+use crate::events::Happening;
+use crate::outcome::Outcome;
+use crate::pool::model::{Added, BackendRef, Member, NewMember};
+use crate::report::Answer;
+use crate::spec::{Address, BackendId, Intent, Origin, PoolName, Weight};
+
+/// What `add` is told.
+#[derive(Clone, Debug)]
+pub struct AddCall {
+    /// The id.
+    pub id: BackendId,
+    /// As written.
+    pub address: Address,
+    /// Its share.
+    pub weight: Weight,
+    /// Active, or standby.
+    pub intent: Intent,
+    /// How long it may take to get healthy; [`ADD_WAIT`] unless said. Zero: add, and do not wait.
+    pub wait: Option<Duration>,
+}
+
+impl Control {
+    /// Adds a backend and answers when it is healthy. One that does not get there in time is
+    /// removed again.
+    pub async fn add(self: &Arc<Self>, actor: Actor, pool: PoolName, call: AddCall) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move { control.add_now(&actor, &pool, call).await })
+            .await
+    }
+
+    /// Makes a backend active: promotes a standby, takes a draining one back, starts a new
+    /// generation of a drained one.
+    pub async fn ready(
+        self: &Arc<Self>,
+        actor: Actor,
+        pool: PoolName,
+        backend: BackendRef,
+        wait: Option<Duration>,
+    ) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move {
+            match control
+                .set_live(&actor, &pool, &backend, Intent::Active, true)
+                .await
+            {
+                Ok(member) => {
+                    let wait = wait.unwrap_or(ADD_WAIT);
+                    control.healthy_answer(&pool, &member, wait).await
+                }
+                Err(answer) => *answer,
+            }
+        })
+        .await
+    }
+
+    /// Takes a backend out of rotation but keeps it warm. With `force` also the last eligible one.
+    pub async fn standby(
+        self: &Arc<Self>,
+        actor: Actor,
+        pool: PoolName,
+        backend: BackendRef,
+        force: bool,
+    ) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move {
+            match control
+                .set_live(&actor, &pool, &backend, Intent::Standby, force)
+                .await
+            {
+                Ok(member) => control.answer(
+                    Outcome::Done,
+                    format!("{pool}/{} is on standby", member.id),
+                    &pool,
+                    member.generation,
+                ),
+                Err(answer) => *answer,
+            }
+        })
+        .await
+    }
+
+    /// Sets the weight of a live backend.
+    pub async fn weigh(
+        self: &Arc<Self>,
+        actor: Actor,
+        pool: PoolName,
+        backend: BackendRef,
+        weight: Weight,
+    ) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move {
+            let mut model = control.model.lock().await;
+            let member = match model.find(&pool, &backend) {
+                Ok(member) => member.clone(),
+                Err(refusal) => return control.stopped(refusal.into(), &pool, Some(&backend)),
+            };
+            if member.weight != weight {
+                let mut next = model.clone();
+                next.change(&pool, member.generation, |member| member.weight = weight);
+                if let Err(stop) = control.commit(&mut model, next, None).await {
+                    return control.stopped(stop, &pool, Some(&backend));
+                }
+                let happening = Happening::WeightChanged {
+                    from: member.weight.as_u32(),
+                    to: weight.as_u32(),
+                };
+                control.emit(Some(&actor), &member, &pool, happening);
+            }
+            let message = format!("{pool}/{} has weight {}", member.id, weight.as_u32());
+            control.answer(Outcome::Done, message, &pool, member.generation)
+        })
+        .await
+    }
+
+    async fn add_now(self: &Arc<Self>, actor: &Actor, pool: &PoolName, call: AddCall) -> Answer {
+        let wait = call.wait.unwrap_or(ADD_WAIT);
+        let reference = BackendRef {
+            id: call.id.clone(),
+            generation: None,
+        };
+        let target = match self.resolver.resolve(&call.address).await {
+            Ok(target) => target,
+            Err(cause) => {
+                let message = format!("{} could not be resolved: {cause}", call.address);
+                let mut answer = Answer::new(Outcome::Failed, message);
+                self.describe(&mut answer, pool, Some(&reference));
+                return answer;
+            }
+        };
+        let new = NewMember {
+            id: call.id,
+            address: call.address,
+            target,
+            weight: call.weight,
+            origin: Origin::Api,
+            intent: call.intent,
+        };
+        let added = match self.add_member(actor, pool, new).await {
+            Ok(added) => added,
+            Err(stop) => return self.stopped(stop, pool, Some(&reference)),
+        };
+        let (member, warnings) = match added {
+            (Added::New(_), member, warnings) => (member, warnings),
+            (Added::Already(_), member, warnings) => {
+                let mut answer = self.healthy_answer(pool, &member, wait).await;
+                answer.warnings = warnings;
+                return answer;
+            }
+        };
+        let mut answer = if wait.is_zero() {
+            let message = format!("{pool}/{} was added, not healthy yet", member.id);
+            self.answer(Outcome::Begun, message, pool, member.generation)
+        } else {
+            let answer = self.healthy_answer(pool, &member, wait).await;
+            match answer.outcome {
+                Outcome::NotHealthyYet => self.give_up(actor, pool, &member, wait).await,
+                _ => answer,
+            }
+        };
+        answer.warnings = warnings;
+        answer
+    }
+
+    async fn add_member(
+        &self,
+        actor: &Actor,
+        pool: &PoolName,
+        new: NewMember,
+    ) -> Result<(Added, Member, Vec<String>), Stop> {
+        let mut model = self.model.lock().await;
+        let mut next = model.clone();
+        let is_drained = |generation| self.is_drained(generation);
+        let added = next.add(pool, new, &is_drained, now_millis())?;
+        let (Added::New(generation) | Added::Already(generation)) = added;
+        let member = next.member(pool, generation).cloned();
+        let member = member.expect("it was added or found just now");
+        let elsewhere = next.lives_elsewhere(pool, &member.target);
+        if let Added::New(_) = added {
+            self.commit(&mut model, next, None).await?;
+            let happening = Happening::Added {
+                address: member.address.to_string(),
+                intent: member.intent.as_str(),
+            };
+            self.emit(Some(actor), &member, pool, happening);
+        }
+        let mut warnings = Vec::new();
+        if !elsewhere.is_empty() {
+            warnings.push(format!(
+                "{} is live in {} too; draining it there or here will be refused",
+                member.address,
+                elsewhere.join(", ")
+            ));
+        }
+        Ok((added, member, warnings))
+    }
+
+    /// Removes what did not get healthy, unless it did, or somebody took it over, meanwhile.
+    async fn give_up(
+        &self,
+        actor: &Actor,
+        pool: &PoolName,
+        member: &Member,
+        wait: Duration,
+    ) -> Answer {
+        let mut model = self.model.lock().await;
+        let name = format!("{pool}/{}", member.id);
+        let backend = self.backend(pool, member.generation);
+        let is_healthy = backend
+            .as_ref()
+            .is_some_and(|backend| backend.health() == Health::Healthy);
+        if is_healthy {
+            let message = format!("{name} is healthy");
+            return self.answer(Outcome::Done, message, pool, member.generation);
+        }
+        let cause = backend
+            .and_then(|backend| backend.last_probe())
+            .map_or_else(
+                || "no probe has ended".to_owned(),
+                |report| match report.result {
+                    Ok(seen) => format!("last probe: {seen}, but not enough in a row"),
+                    Err(cause) => format!("last probe: {cause}"),
+                },
+            );
+        let message =
+            format!("{name} did not get healthy within {wait:.0?} ({cause}); it was removed");
+        if let Err(stop) = self.forget(&mut model, Some(actor), pool, member).await {
+            return self.stopped(stop, pool, None);
+        }
+        let mut answer = self.answer(Outcome::Failed, message, pool, member.generation);
+        answer.hint = Some("nothing else was changed; who served before still serves".into());
+        answer.safe_to_kill = true;
+        answer
+    }
+
+    /// Makes a backend active or standby and returns the member that is so now.
+    async fn set_live(
+        self: &Arc<Self>,
+        actor: &Actor,
+        pool: &PoolName,
+        backend: &BackendRef,
+        intent: Intent,
+        force: bool,
+    ) -> Result<Member, Box<Answer>> {
+        let mut model = self.model.lock().await;
+        let stopped = |stop| Box::new(self.stopped(stop, pool, Some(backend)));
+        let member = model
+            .find(pool, backend)
+            .map_err(|r| stopped(r.into()))?
+            .clone();
+        if member.intent == intent {
+            return Ok(member);
+        }
+        if member.intent == Intent::Active && !force {
+            self.is_safe_to_take_out(&model, pool, &member)?;
+        }
+        if member.is_live() || !self.is_drained(member.generation) {
+            let mut next = model.clone();
+            next.set_intent(pool, member.generation, intent, None, now_millis());
+            self.conflict_of_restored(&next, pool, &member)
+                .map_err(stopped)?;
+            match self.commit(&mut model, next, None).await {
+                Ok(()) => {
+                    self.emit_intent(Some(actor), pool, &member, intent);
+                    self.end_restored(member.generation);
+                    let member = model.member(pool, member.generation).cloned();
+                    return Ok(member.expect("it was changed just now"));
+                }
+                // Drained at this very moment: a new generation, as below.
+                Err(Stop::Sealed) => {}
+                Err(stop) => return Err(stopped(stop)),
+            }
+        }
+        drop(model);
+        let new = NewMember {
+            id: member.id,
+            address: member.address,
+            target: member.target,
+            weight: member.weight,
+            origin: member.origin,
+            intent,
+        };
+        let (_, member, _) = self.add_member(actor, pool, new).await.map_err(stopped)?;
+        Ok(member)
+    }
+
+    /// A draining backend can only come back while no other has its id or address.
+    fn conflict_of_restored(
+        &self,
+        next: &crate::pool::model::Model,
+        pool: &PoolName,
+        restored: &Member,
+    ) -> Result<(), Stop> {
+        use crate::pool::model::Refusal;
+        let others = next
+            .pool(pool)?
+            .members
+            .iter()
+            .filter(|member| member.is_live() && member.generation != restored.generation);
+        for other in others {
+            if other.id == restored.id {
+                return Err(Refusal::IdIsLive {
+                    id: other.id.clone(),
+                    address: other.address.clone(),
+                }
+                .into());
+            }
+            if other.target == restored.target {
+                return Err(Refusal::AddressIsLive {
+                    address: other.address.clone(),
+                    id: other.id.clone(),
+                }
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a live member is healthy.
+    pub(super) async fn healthy_answer(
+        &self,
+        pool: &PoolName,
+        member: &Member,
+        wait: Duration,
+    ) -> Answer {
+        let name = format!("{pool}/{}", member.id);
+        let healthy = self
+            .wait_for(pool, member.generation, deadline_in(wait), |entry| {
+                entry.backend.health() == Health::Healthy || !entry.member.is_live()
+            })
+            .await;
+        let (outcome, message) = match healthy {
+            Some(true) => {
+                let snapshot = self.pools.load();
+                let pool = snapshot.pool(pool);
+                let intent = pool
+                    .and_then(|pool| pool.entry(member.generation))
+                    .map(|entry| entry.member.intent);
+                match intent {
+                    Some(Intent::Active) => {
+                        (Outcome::Done, format!("{name} is healthy and active"))
+                    }
+                    Some(Intent::Standby) => {
+                        (Outcome::Done, format!("{name} is healthy, on standby"))
+                    }
+                    _ => (Outcome::Refused, format!("{name} was taken out meanwhile")),
+                }
+            }
+            Some(false) => (
+                Outcome::NotHealthyYet,
+                format!("{name} is not healthy after {wait:.0?}"),
+            ),
+            None => (Outcome::Unknown, format!("{name} was removed meanwhile")),
+        };
+        self.answer(outcome, message, pool, member.generation)
+    }
+}

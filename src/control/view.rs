@@ -1,0 +1,197 @@
+//! What operations show: the status of pools and backends, and the common parts of an answer.
+
+use std::time::Duration;
+
+use super::{Control, unix_millis};
+use crate::backend::{Backend, ExchangeReport, Generation};
+use crate::drain::{Drain, LISTED_MAX};
+use crate::outcome::Outcome;
+use crate::pool::model::{BackendRef, Refusal};
+use crate::pool::{Entry, Pool};
+use crate::report::{
+    Answer, BackendStatus, DrainStatus, ExchangeStatus, PoolStatus, ProbeStatus, Serving,
+};
+use crate::spec::PoolName;
+
+impl Control {
+    /// All pools, by name.
+    pub fn status(&self) -> Vec<PoolStatus> {
+        let snapshot = self.pools.load_full();
+        snapshot.pools().map(|pool| pool_status(pool)).collect()
+    }
+
+    /// One pool.
+    pub fn pool_status(&self, pool: &PoolName) -> Result<PoolStatus, Box<Answer>> {
+        let snapshot = self.pools.load_full();
+        match snapshot.pool(pool) {
+            Some(pool) => Ok(pool_status(pool)),
+            None => {
+                let refusal = Refusal::UnknownPool(pool.to_string());
+                Err(Box::new(self.stopped(refusal.into(), pool, None)))
+            }
+        }
+    }
+
+    /// One backend.
+    pub async fn backend_status(&self, pool: &PoolName, backend: &BackendRef) -> Answer {
+        let model = self.model.lock().await;
+        let found = model.find(pool, backend).map(|member| member.generation);
+        drop(model);
+        match found {
+            Ok(generation) => self.answer(
+                Outcome::Done,
+                format!("{pool}/{}", backend.id),
+                pool,
+                generation,
+            ),
+            Err(refusal) => self.stopped(refusal.into(), pool, Some(backend)),
+        }
+    }
+
+    /// An answer about one generation, with everything filled in as it stands now.
+    pub(super) fn answer(
+        &self,
+        outcome: Outcome,
+        message: impl Into<String>,
+        pool: &PoolName,
+        generation: Generation,
+    ) -> Answer {
+        let mut answer = Answer::new(outcome, message);
+        self.fill(&mut answer, pool, Some(generation));
+        answer
+    }
+
+    /// Fills in what can be said of a backend that was asked for by reference.
+    pub(super) fn describe(
+        &self,
+        answer: &mut Answer,
+        pool: &PoolName,
+        backend: Option<&BackendRef>,
+    ) {
+        let snapshot = self.pools.load();
+        let generation = snapshot.pool(pool).and_then(|pool| {
+            let backend = backend?;
+            let of_id = pool.entries.iter().map(|entry| &entry.member);
+            of_id
+                .filter(|member| member.id == backend.id)
+                .filter(|member| backend.generation.is_none_or(|g| g == member.generation))
+                .max_by_key(|member| (member.is_live(), member.generation))
+                .map(|member| member.generation)
+        });
+        drop(snapshot);
+        self.fill(answer, pool, generation);
+    }
+
+    fn fill(&self, answer: &mut Answer, pool: &PoolName, generation: Option<Generation>) {
+        let snapshot = self.pools.load();
+        let Some(pool) = snapshot.pool(pool) else {
+            return;
+        };
+        answer.serving = serving(pool);
+        let Some(generation) = generation else {
+            return;
+        };
+        answer.generation = Some(generation);
+        if let Some(entry) = pool.entry(generation) {
+            answer.backend = Some(backend_status(pool, entry));
+            answer.safe_to_kill = entry.backend.reading().is_sealed();
+        }
+        answer.drain = self.drain_of(generation).map(|drain| drain_status(&drain));
+    }
+}
+
+fn serving(pool: &Pool) -> Vec<Serving> {
+    let eligible = pool.entries.iter().filter(|entry| entry.is_eligible());
+    eligible
+        .map(|entry| Serving {
+            id: entry.member.id.to_string(),
+            generation: entry.member.generation,
+            address: entry.member.address.to_string(),
+        })
+        .collect()
+}
+
+fn pool_status(pool: &Pool) -> PoolStatus {
+    let backends = pool.entries.iter().map(|entry| backend_status(pool, entry));
+    PoolStatus {
+        name: pool.name.to_string(),
+        balance: pool.settings.balance.as_str().to_owned(),
+        eligible: pool.eligible(),
+        held: pool.hold.len(),
+        leaving: pool.leaving,
+        backends: backends.collect(),
+    }
+}
+
+fn backend_status(pool: &Pool, entry: &Entry) -> BackendStatus {
+    let member = &entry.member;
+    let reading = entry.backend.reading();
+    BackendStatus {
+        pool: pool.name.to_string(),
+        id: member.id.to_string(),
+        generation: member.generation,
+        address: member.address.to_string(),
+        origin: member.origin.as_str().to_owned(),
+        weight: member.weight.as_u32(),
+        intent: member.intent.as_str().to_owned(),
+        health: entry.backend.health().as_str().to_owned(),
+        eligible: entry.is_eligible(),
+        drained: reading.is_sealed(),
+        requests: reading.requests(),
+        tunnels: reading.tunnels(),
+        connections: None,
+        since_ms: member.since,
+        last_probe: probe_status(&entry.backend),
+    }
+}
+
+fn probe_status(backend: &Backend) -> Option<ProbeStatus> {
+    let report = backend.last_probe()?;
+    let good = report.result.is_ok();
+    Some(ProbeStatus {
+        good,
+        detail: report.result.unwrap_or_else(|cause| cause),
+        at_ms: unix_millis(report.at),
+        took_ms: millis_f64(report.took),
+    })
+}
+
+pub(super) fn drain_status(drain: &Drain) -> DrainStatus {
+    let cuts = drain.cuts();
+    let blocking = drain.backend().exchanges();
+    let reports = blocking.iter().take(LISTED_MAX).map(|one| one.report());
+    DrainStatus {
+        begun_ms: unix_millis(drain.begun_at()),
+        took_ms: millis_f64(drain.took()),
+        cut_requests: cuts.requests,
+        cut_tunnels: cuts.tunnels,
+        cut: cuts.listed.into_iter().map(exchange_status).collect(),
+        blocked_by: reports.map(exchange_status).collect(),
+    }
+}
+
+fn exchange_status(report: ExchangeReport) -> ExchangeStatus {
+    ExchangeStatus {
+        kind: if report.is_tunnel {
+            "tunnel"
+        } else {
+            "request"
+        }
+        .to_owned(),
+        method: report.method,
+        path: report.path,
+        client: report.client.map(|client| client.to_string()),
+        age_ms: millis(report.age),
+        bytes_up: report.bytes_up,
+        bytes_down: report.bytes_down,
+        idle_ms: millis(report.idle),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn millis_f64(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,396 @@
+//! All pools as requests see them: one immutable snapshot, replaced whole.
+//!
+//! A [`Snapshot`] is made from a [`Model`] and what the file says of settings and routes. Backends
+//! that were in the one before are carried over by identity, with their counts, health and holds.
+//! [`Pools`] publishes it and keeps the order on which *drained* stands:
+//!
+//! 1. gates that open are opened (the refusing bit cleared);
+//! 2. the snapshot is published;
+//! 3. gates that close are closed (the refusing bit set).
+//!
+//! So a backend that a request can select always has its gate open or just closing, and a request
+//! whose claim was refused finds, when it loads the snapshot again, the one that took the backend
+//! out ([`crate::backend::Word`]). A refused claim is therefore never an error: [`Pools::claim`]
+//! selects again, a bounded number of times.
+//!
+//! Who writes: [`crate::control`] commits models, one at a time; the prober's verdicts refresh one
+//! pool ([`Pools::refresh`]). Both go through one lock, so the last published snapshot always has
+//! every change. Who reads: every request, without a lock.
+
+pub mod hold;
+pub mod model;
+pub mod route;
+pub mod select;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+use crate::backend::{Admission, Backend, Claim, Exchange, Gate, Generation, Health, Identity};
+use crate::spec::{Intent, PoolName, PoolSettings, Topology};
+
+use hold::Hold;
+use model::{Member, Model};
+use route::Routes;
+use select::Selector;
+
+/// Snapshots that one claim looks at before it gives up and is held. Each refusal needs a publish
+/// between our load and our claim; sixteen in a row do not happen by deploys.
+const CLAIM_TRIES_MAX: usize = 16;
+
+/// One backend of a pool in one snapshot.
+pub struct Entry {
+    /// What exchanges and probes write.
+    pub backend: Arc<Backend>,
+    /// What the operator wants.
+    pub member: Member,
+}
+
+impl Entry {
+    /// Active and healthy.
+    pub fn is_eligible(&self) -> bool {
+        self.member.intent == Intent::Active && self.backend.health() == Health::Healthy
+    }
+}
+
+/// One pool in one snapshot.
+pub struct Pool {
+    /// Its name.
+    pub name: PoolName,
+    /// Everything but its backends.
+    pub settings: Arc<PoolSettings>,
+    /// In the order they were added, draining and drained ones included.
+    pub entries: Arc<[Entry]>,
+    /// The requests that wait for a backend.
+    pub hold: Arc<Hold>,
+    /// The file no longer names it.
+    pub leaving: bool,
+    selector: Selector,
+}
+
+impl Pool {
+    /// How many backends are eligible.
+    pub fn eligible(&self) -> usize {
+        self.selector.len()
+    }
+
+    /// An entry by its generation.
+    pub fn entry(&self, generation: Generation) -> Option<&Entry> {
+        let mut entries = self.entries.iter();
+        entries.find(|entry| entry.member.generation == generation)
+    }
+
+    fn new(
+        name: PoolName,
+        settings: Arc<PoolSettings>,
+        entries: Arc<[Entry]>,
+        hold: Arc<Hold>,
+        leaving: bool,
+    ) -> Self {
+        let eligible = entries
+            .iter()
+            .filter(|entry| entry.is_eligible())
+            .map(|entry| (Arc::clone(&entry.backend), entry.member.weight))
+            .collect();
+        let selector = Selector::new(settings.balance, eligible);
+        Self {
+            name,
+            settings,
+            entries,
+            hold,
+            leaving,
+            selector,
+        }
+    }
+
+    fn refreshed(&self) -> Self {
+        Self::new(
+            self.name.clone(),
+            Arc::clone(&self.settings),
+            Arc::clone(&self.entries),
+            Arc::clone(&self.hold),
+            self.leaving,
+        )
+    }
+}
+
+/// The immutable picture of all pools that requests are routed by.
+#[derive(Default)]
+pub struct Snapshot {
+    pools: BTreeMap<PoolName, Arc<Pool>>,
+    routes: Arc<Routes>,
+}
+
+impl Snapshot {
+    /// The pool that a request is for. `path` is the target without query.
+    pub fn route(&self, host: &str, path: &str) -> Option<&Arc<Pool>> {
+        self.pools.get(self.routes.find(host, path)?)
+    }
+
+    /// A pool by name.
+    pub fn pool(&self, name: &PoolName) -> Option<&Arc<Pool>> {
+        self.pools.get(name)
+    }
+
+    /// All pools, by name.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pools.values()
+    }
+
+    /// All backends of all pools.
+    pub fn entries(&self) -> impl Iterator<Item = (&Arc<Pool>, &Entry)> {
+        self.pools()
+            .flat_map(|pool| pool.entries.iter().map(move |entry| (pool, entry)))
+    }
+}
+
+/// Why no claim was granted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoClaim {
+    /// No backend is eligible, or every eligible one was tried.
+    NoBackend,
+    /// The pool is gone from the configuration.
+    NoPool,
+}
+
+/// A commit met a generation that was sealed in the meantime; nothing was published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SealedMeanwhile(pub Generation);
+
+/// What the file says beside the backends; given with a commit when it was read again.
+pub struct FileSettings<'a> {
+    /// Pools and routes.
+    pub topology: &'a Topology,
+    /// How the generations that are new in this commit came to be.
+    pub admission: Admission,
+}
+
+/// The published snapshot.
+pub struct Pools {
+    current: ArcSwap<Snapshot>,
+    /// Serialises commits and refreshes; never held across an await or a wait.
+    writer: Mutex<()>,
+    published: watch::Sender<u64>,
+}
+
+impl Default for Pools {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pools {
+    /// Without pools.
+    pub fn new() -> Self {
+        Self {
+            current: ArcSwap::from_pointee(Snapshot::default()),
+            writer: Mutex::new(()),
+            published: watch::Sender::new(0),
+        }
+    }
+
+    /// The snapshot now, cheaply, for the length of a request's selection.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The snapshot now, to keep.
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Follows publishes: the value changes after each.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
+    }
+
+    /// Claims an eligible backend of a pool for an exchange, none of `tried`.
+    pub fn claim(
+        &self,
+        pool: &PoolName,
+        exchange: &Arc<Exchange>,
+        tried: &[Generation],
+    ) -> Result<Claim, NoClaim> {
+        for _ in 0..CLAIM_TRIES_MAX {
+            let snapshot = self.load();
+            let pool = snapshot.pool(pool).ok_or(NoClaim::NoPool)?;
+            let backend = pool.selector.pick(tried).ok_or(NoClaim::NoBackend)?;
+            if let Ok(claim) = backend.claim(exchange) {
+                return Ok(claim);
+            }
+        }
+        Err(NoClaim::NoBackend)
+    }
+
+    /// Publishes a model. With `file` given its settings and routes are taken from there, else they
+    /// stay. Gates open before, and close after, the publish.
+    pub fn commit(
+        &self,
+        model: &Model,
+        file: Option<FileSettings<'_>>,
+    ) -> Result<(), SealedMeanwhile> {
+        let _writer = self.writer.lock().expect("pools writer lock");
+        let before = self.load_full();
+        let next = build(&before, model, file);
+        let mut closing = Vec::new();
+        for (_, entry) in next.entries() {
+            let gate = gate_of(entry.member.intent);
+            let was = before
+                .pool(&entry.backend.identity().pool)
+                .and_then(|pool| pool.entry(entry.member.generation))
+                .map(|entry| entry.member.intent);
+            match was {
+                Some(was) if was == entry.member.intent => {}
+                // Only a step out of draining can fail, and control makes one such step at a time,
+                // so nothing has to be undone.
+                Some(Intent::Draining) => {
+                    let restored = entry.backend.word().set_gate(gate);
+                    restored.map_err(|_| SealedMeanwhile(entry.member.generation))?;
+                }
+                _ if gate == Gate::Open => {
+                    let opened = entry.backend.word().set_gate(gate);
+                    opened.map_err(|_| SealedMeanwhile(entry.member.generation))?;
+                }
+                _ => closing.push((Arc::clone(&entry.backend), gate)),
+            }
+        }
+        self.publish(next);
+        for (backend, gate) in closing {
+            // A sealed one refuses already.
+            let _ = backend.word().set_gate(gate);
+        }
+        Ok(())
+    }
+
+    /// Rebuilds what depends on health in one pool; the prober's verdicts end here.
+    pub fn refresh(&self, pool: &PoolName) {
+        let _writer = self.writer.lock().expect("pools writer lock");
+        let before = self.load_full();
+        let Some(pool) = before.pool(pool) else {
+            return;
+        };
+        let mut pools = before.pools.clone();
+        pools.insert(pool.name.clone(), Arc::new(pool.refreshed()));
+        self.publish(Snapshot {
+            pools,
+            routes: Arc::clone(&before.routes),
+        });
+    }
+
+    fn publish(&self, next: Snapshot) {
+        self.current.store(Arc::new(next));
+        self.published.send_modify(|version| *version += 1);
+    }
+}
+
+fn gate_of(intent: Intent) -> Gate {
+    match intent {
+        Intent::Active => Gate::Open,
+        Intent::Standby => Gate::Standby,
+        Intent::Draining => Gate::Draining,
+    }
+}
+
+fn build(before: &Snapshot, model: &Model, file: Option<FileSettings<'_>>) -> Snapshot {
+    let known: HashMap<Generation, &Arc<Backend>> = before
+        .entries()
+        .map(|(_, entry)| (entry.member.generation, &entry.backend))
+        .collect();
+    let admission = file
+        .as_ref()
+        .map_or(Admission::Added, |file| file.admission);
+    let settings: HashMap<&PoolName, Arc<PoolSettings>> = match &file {
+        Some(file) => file
+            .topology
+            .pools
+            .iter()
+            .map(|spec| (&spec.name, Arc::new(spec.settings.clone())))
+            .collect(),
+        None => HashMap::new(),
+    };
+    let mut pools = BTreeMap::new();
+    for (name, pool) in &model.pools {
+        let earlier = before.pool(name);
+        let settings = match (settings.get(name), earlier) {
+            (Some(settings), _) => Arc::clone(settings),
+            (None, Some(earlier)) => Arc::clone(&earlier.settings),
+            // A pool that only an old state file knows: control drops those before it commits.
+            (None, None) => continue,
+        };
+        let entries: Arc<[Entry]> = pool
+            .members
+            .iter()
+            .map(|member| Entry {
+                backend: match known.get(&member.generation) {
+                    Some(backend) => Arc::clone(backend),
+                    None => Arc::new(new_backend(name, member, admission)),
+                },
+                member: member.clone(),
+            })
+            .collect();
+        let hold = earlier.map_or_else(Arc::default, |earlier| Arc::clone(&earlier.hold));
+        let next = Pool::new(name.clone(), settings, entries, hold, pool.leaving);
+        pools.insert(name.clone(), Arc::new(next));
+    }
+    let routes = match &file {
+        Some(file) => Arc::new(Routes::new(&file.topology.routes)),
+        None => Arc::clone(&before.routes),
+    };
+    Snapshot { pools, routes }
+}
+
+/// A generation that nobody can select yet starts with the gate its intent asks for.
+fn new_backend(pool: &PoolName, member: &Member, admission: Admission) -> Backend {
+    let identity = Identity {
+        pool: pool.clone(),
+        id: member.id.clone(),
+        generation: member.generation,
+        address: member.address.clone(),
+        target: member.target.clone(),
+    };
+    Backend::new(identity, admission, gate_of(member.intent))
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::spec::{
+        Address, BackendId, DrainSpec, HealthSpec, HoldSpec, Origin, ProbeKind, Target,
+        TimeoutSpec, Weight,
+    };
+
+    pub(crate) fn settings() -> PoolSettings {
+        PoolSettings {
+            balance: crate::spec::Balance::LeastRequests,
+            health: HealthSpec::new(ProbeKind::Tcp),
+            drain: DrainSpec::default(),
+            hold: HoldSpec::default(),
+            timeouts: TimeoutSpec::default(),
+        }
+    }
+
+    pub(crate) fn member(generation: Generation, intent: Intent) -> Member {
+        let port = u16::try_from(generation).unwrap();
+        let text = format!("127.0.0.1:{port}");
+        Member {
+            id: BackendId::parse(&format!("b{generation}")).unwrap(),
+            generation,
+            address: Address::parse(&text).unwrap(),
+            target: Target::Tcp(text.parse().unwrap()),
+            weight: Weight::default(),
+            origin: Origin::Api,
+            intent,
+            since: 0,
+            drain: None,
+            remove_when_drained: false,
+        }
+    }
+
+    pub(crate) fn backend(generation: Generation) -> Arc<Backend> {
+        let pool = PoolName::parse("web").unwrap();
+        let member = member(generation, Intent::Active);
+        Arc::new(new_backend(&pool, &member, Admission::Added))
+    }
+}

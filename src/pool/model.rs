@@ -1,0 +1,539 @@
+//! The pure state: pools, generations, intents, and the operations on them.
+//!
+//! A [`Model`] is plain data that can be written out and read back; the state file is one. Its
+//! operations take a model to the next or refuse, and touch nothing else: no clock, no socket, no
+//! word. [`crate::control`] stores the next model and then has [`super::Pools`] publish it.
+//!
+//! What always holds:
+//! - generations never repeat, also across restarts (`next_generation` is stored);
+//! - among the live members of a pool (active or standby) ids and targets are unique;
+//! - a member that the file lost is draining and marked `remove_when_drained`.
+//!
+//! The merge rule ([`Model::merge`]): what the file *gained* since it was last applied is added,
+//! what it *lost* is drained and removed, a weight it *changed* is set. What the API did stays.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Generation;
+use crate::spec::{
+    Address, BackendId, BackendSpec, DrainSpec, Intent, Origin, PoolName, Target, Topology, Weight,
+};
+
+/// Milliseconds since the Unix epoch: what the state file keeps of a moment.
+pub type UnixMillis = u64;
+
+/// Members of one pool at most, drained and draining ones included. Together with the bound on
+/// pools this bounds the model, the snapshot and the number of probes.
+pub const MEMBERS_MAX: usize = 1000;
+
+/// All pools.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Model {
+    /// The next generation to give out.
+    pub next_generation: Generation,
+    /// By name.
+    pub pools: BTreeMap<PoolName, PoolModel>,
+    /// The backends of the file when it was last applied, by pool: what a merge compares with.
+    pub applied: BTreeMap<PoolName, Vec<BackendSpec>>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct PoolModel {
+    /// In the order they were added.
+    pub members: Vec<Member>,
+    /// The file no longer names this pool; it goes when its last member has.
+    #[serde(default)]
+    pub leaving: bool,
+}
+
+/// What the operator wants of one generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Unique among the live ones of the pool.
+    pub id: BackendId,
+    /// Its number.
+    pub generation: Generation,
+    /// As the operator wrote it.
+    pub address: Address,
+    /// What the address resolved to when it was added.
+    #[serde(with = "target_text")]
+    pub target: Target,
+    /// Its share.
+    pub weight: Weight,
+    /// Who put it there.
+    pub origin: Origin,
+    /// What is wanted.
+    pub intent: Intent,
+    /// Since when.
+    pub since: UnixMillis,
+    /// The clocks of its drain, when draining.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainSpec>,
+    /// Forget it as soon as it is drained.
+    #[serde(default)]
+    pub remove_when_drained: bool,
+}
+
+impl Member {
+    /// Active or standby.
+    pub fn is_live(&self) -> bool {
+        self.intent != Intent::Draining
+    }
+}
+
+/// Which generation an operation is about: the live one of an id, or a numbered one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendRef {
+    /// The id.
+    pub id: BackendId,
+    /// `@GENERATION`, if said.
+    pub generation: Option<Generation>,
+}
+
+impl BackendRef {
+    /// Reads `ID` or `ID@GENERATION`.
+    pub fn parse(text: &str) -> Result<Self, crate::spec::Invalid> {
+        let (id, generation) = match text.split_once('@') {
+            None => (text, None),
+            Some((id, number)) => {
+                let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+                let number = number.parse().ok().filter(|_| is_number);
+                let number = number.ok_or_else(|| {
+                    crate::spec::Invalid("a generation number after '@', such as a@7".into())
+                })?;
+                (id, Some(number))
+            }
+        };
+        Ok(Self {
+            id: BackendId::parse(id)?,
+            generation,
+        })
+    }
+}
+
+/// Why an operation on the model is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No pool of that name.
+    #[error("there is no pool {0:?}")]
+    UnknownPool(String),
+    /// No backend of that id or generation.
+    #[error("pool {pool:?} has no backend {backend:?}")]
+    UnknownBackend {
+        /// The pool.
+        pool: String,
+        /// As asked for.
+        backend: String,
+    },
+    /// The id is live with another address.
+    #[error("{id} is live at {address}; drain it first, or use another id")]
+    IdIsLive {
+        /// The id.
+        id: BackendId,
+        /// Where it lives.
+        address: Address,
+    },
+    /// The address is live under another id of the pool.
+    #[error("{address} is live as {id}")]
+    AddressIsLive {
+        /// The address.
+        address: Address,
+        /// Who has it.
+        id: BackendId,
+    },
+    /// The pool has as many members as it may.
+    #[error("the pool has {MEMBERS_MAX} backends, the most it may have; remove drained ones")]
+    PoolIsFull,
+    /// The pool is on its way out.
+    #[error("pool {0:?} is leaving: the configuration no longer names it")]
+    PoolIsLeaving(PoolName),
+}
+
+/// What an add did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// A new generation.
+    New(Generation),
+    /// It was live with that address already.
+    Already(Generation),
+}
+
+/// What a merge did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// New generations.
+    pub added: Vec<Generation>,
+    /// Those that began to drain.
+    pub drained: Vec<Generation>,
+    /// Those whose weight changed.
+    pub reweighted: usize,
+    /// What could not be done as the file has it, in words.
+    pub warnings: Vec<String>,
+}
+
+impl Merged {
+    /// In words, for the log and the answer.
+    pub fn summary(&self) -> String {
+        format!(
+            "{} added, {} drained, {} reweighted",
+            self.added.len(),
+            self.drained.len(),
+            self.reweighted
+        )
+    }
+}
+
+/// What an operation needs to know to add a backend.
+#[derive(Clone, Debug)]
+pub struct NewMember {
+    /// Its id.
+    pub id: BackendId,
+    /// As written.
+    pub address: Address,
+    /// Resolved.
+    pub target: Target,
+    /// Its share.
+    pub weight: Weight,
+    /// Who adds it.
+    pub origin: Origin,
+    /// Active or standby.
+    pub intent: Intent,
+}
+
+impl Model {
+    /// A pool by name.
+    pub fn pool(&self, pool: &PoolName) -> Result<&PoolModel, Refusal> {
+        self.pools
+            .get(pool)
+            .ok_or_else(|| Refusal::UnknownPool(pool.to_string()))
+    }
+
+    /// The member a reference names: the numbered one, else the live one of the id, else the newest.
+    pub fn find(&self, pool: &PoolName, backend: &BackendRef) -> Result<&Member, Refusal> {
+        let of_id = || {
+            let members = &self.pools.get(pool)?.members;
+            let mut of_id = members.iter().filter(|member| member.id == backend.id);
+            match backend.generation {
+                Some(number) => of_id.find(|member| member.generation == number),
+                None => of_id.max_by_key(|member| (member.is_live(), member.generation)),
+            }
+        };
+        self.pool(pool)?;
+        of_id().ok_or_else(|| Refusal::UnknownBackend {
+            pool: pool.to_string(),
+            backend: match backend.generation {
+                Some(number) => format!("{}@{number}", backend.id),
+                None => backend.id.to_string(),
+            },
+        })
+    }
+
+    /// A member by its number.
+    pub fn member(&self, pool: &PoolName, generation: Generation) -> Option<&Member> {
+        let members = &self.pools.get(pool)?.members;
+        members
+            .iter()
+            .find(|member| member.generation == generation)
+    }
+
+    /// Changes a member; does nothing if it is gone.
+    pub fn change(
+        &mut self,
+        pool: &PoolName,
+        generation: Generation,
+        change: impl FnOnce(&mut Member),
+    ) {
+        let members = self.pools.get_mut(pool).map(|pool| &mut pool.members);
+        let member = members.and_then(|list| list.iter_mut().find(|m| m.generation == generation));
+        if let Some(member) = member {
+            change(member);
+        }
+    }
+
+    /// Sets an intent, and the clocks of its drain if that is what it is.
+    pub fn set_intent(
+        &mut self,
+        pool: &PoolName,
+        generation: Generation,
+        intent: Intent,
+        drain: Option<DrainSpec>,
+        now: UnixMillis,
+    ) {
+        self.change(pool, generation, |member| {
+            if member.intent != intent {
+                member.since = now;
+            }
+            member.intent = intent;
+            member.drain = drain;
+            if intent != Intent::Draining {
+                member.remove_when_drained = false;
+            }
+        });
+    }
+
+    /// Adds a generation, unless the id is live already. `is_drained` says of a draining generation
+    /// whether it is sealed: such a one of the same id or target is forgotten.
+    pub fn add(
+        &mut self,
+        pool: &PoolName,
+        new: NewMember,
+        is_drained: &dyn Fn(Generation) -> bool,
+        now: UnixMillis,
+    ) -> Result<Added, Refusal> {
+        let model = self.pool(pool)?;
+        if model.leaving {
+            return Err(Refusal::PoolIsLeaving(pool.clone()));
+        }
+        for member in model.members.iter().filter(|member| member.is_live()) {
+            let same_target = member.address == new.address || member.target == new.target;
+            if member.id == new.id && same_target {
+                return Ok(Added::Already(member.generation));
+            }
+            if member.id == new.id {
+                return Err(Refusal::IdIsLive {
+                    id: new.id,
+                    address: member.address.clone(),
+                });
+            }
+            if same_target {
+                return Err(Refusal::AddressIsLive {
+                    address: new.address,
+                    id: member.id.clone(),
+                });
+            }
+        }
+        let generation = self.next_generation;
+        let model = self.pools.get_mut(pool).expect("found above");
+        model.members.retain(|member| {
+            let succeeded = member.id == new.id || member.target == new.target;
+            !(succeeded && !member.is_live() && is_drained(member.generation))
+        });
+        if model.members.len() >= MEMBERS_MAX {
+            return Err(Refusal::PoolIsFull);
+        }
+        model.members.push(Member {
+            id: new.id,
+            generation,
+            address: new.address,
+            target: new.target,
+            weight: new.weight,
+            origin: new.origin,
+            intent: new.intent,
+            since: now,
+            drain: None,
+            remove_when_drained: false,
+        });
+        self.next_generation += 1;
+        Ok(Added::New(generation))
+    }
+
+    /// Forgets a generation, and its pool if that is leaving and now empty.
+    pub fn remove(&mut self, pool: &PoolName, generation: Generation) {
+        let Some(model) = self.pools.get_mut(pool) else {
+            return;
+        };
+        model
+            .members
+            .retain(|member| member.generation != generation);
+        if model.leaving && model.members.is_empty() {
+            self.pools.remove(pool);
+        }
+    }
+
+    /// The other pools in which the target of a member is live too.
+    pub fn lives_elsewhere(&self, pool: &PoolName, target: &Target) -> Vec<String> {
+        self.pools
+            .iter()
+            .filter(|(name, _)| *name != pool)
+            .flat_map(|(name, model)| model.members.iter().map(move |member| (name, member)))
+            .filter(|(_, member)| member.is_live() && member.target == *target)
+            .map(|(name, member)| format!("{name}/{}", member.id))
+            .collect()
+    }
+
+    /// Merges in what the file changed since it was last applied. `targets` has every address of
+    /// the file resolved.
+    pub fn merge(
+        &mut self,
+        file: &Topology,
+        targets: &HashMap<Address, Target>,
+        is_drained: &dyn Fn(Generation) -> bool,
+        now: UnixMillis,
+    ) -> Merged {
+        let mut merged = Merged::default();
+        let applied = std::mem::take(&mut self.applied);
+        for spec in &file.pools {
+            let pool = self.pools.entry(spec.name.clone()).or_default();
+            pool.leaving = false;
+        }
+        // Losses first, so that an id or address that moved is free when it is added.
+        for (name, before) in &applied {
+            let spec = file.pools.iter().find(|spec| spec.name == *name);
+            for old in before {
+                let kept = spec.is_some_and(|spec| {
+                    let mut list = spec.backends.iter();
+                    list.any(|new| new.id == old.id && new.address == old.address)
+                });
+                let moved = kept && self.target_moved(name, old, targets);
+                if !kept || moved {
+                    let drain = spec.map(|spec| spec.settings.drain);
+                    merged.drained.extend(self.lose(name, old, drain, now));
+                }
+                if moved {
+                    // The name resolves elsewhere now: the file gained that backend anew.
+                    let spec = spec.expect("kept in this pool");
+                    if let Some(new) = spec.backends.iter().find(|new| new.id == old.id) {
+                        self.gain(name, new, targets, is_drained, now, &mut merged);
+                    }
+                }
+            }
+        }
+        for spec in &file.pools {
+            let before = applied.get(&spec.name).map_or(&[][..], Vec::as_slice);
+            for new in &spec.backends {
+                let old = before
+                    .iter()
+                    .find(|old| old.id == new.id && old.address == new.address);
+                match old {
+                    None => self.gain(&spec.name, new, targets, is_drained, now, &mut merged),
+                    Some(old) if old.weight != new.weight => {
+                        merged.reweighted += self.reweigh(&spec.name, new);
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        for (name, model) in &mut self.pools {
+            if file.pools.iter().any(|spec| spec.name == *name) {
+                continue;
+            }
+            model.leaving = true;
+            for member in model.members.iter_mut().filter(|member| member.is_live()) {
+                leave(member, None, now);
+                merged.drained.push(member.generation);
+            }
+        }
+        self.pools
+            .retain(|_, model| !(model.leaving && model.members.is_empty()));
+        self.applied = file
+            .pools
+            .iter()
+            .map(|spec| (spec.name.clone(), spec.backends.clone()))
+            .collect();
+        merged
+    }
+
+    fn target_moved(
+        &self,
+        pool: &PoolName,
+        old: &BackendSpec,
+        targets: &HashMap<Address, Target>,
+    ) -> bool {
+        let members = self.pools.get(pool).map_or(&[][..], |pool| &pool.members);
+        let mut live = members.iter().filter(|member| member.is_live());
+        let member = live.find(|m| m.id == old.id && m.address == old.address);
+        match (member, targets.get(&old.address)) {
+            (Some(member), Some(target)) => member.target != *target,
+            _ => false,
+        }
+    }
+
+    fn lose(
+        &mut self,
+        pool: &PoolName,
+        old: &BackendSpec,
+        drain: Option<DrainSpec>,
+        now: UnixMillis,
+    ) -> Option<Generation> {
+        let members = &mut self.pools.get_mut(pool)?.members;
+        let of_file = |member: &&mut Member| {
+            member.origin == Origin::File && member.id == old.id && member.address == old.address
+        };
+        let member = members.iter_mut().rfind(of_file)?;
+        let was_live = member.is_live();
+        leave(member, drain, now);
+        was_live.then_some(member.generation)
+    }
+
+    fn gain(
+        &mut self,
+        pool: &PoolName,
+        new: &BackendSpec,
+        targets: &HashMap<Address, Target>,
+        is_drained: &dyn Fn(Generation) -> bool,
+        now: UnixMillis,
+        merged: &mut Merged,
+    ) {
+        let Some(target) = targets.get(&new.address).cloned() else {
+            merged.warnings.push(format!(
+                "{pool}/{}: {} was not resolved",
+                new.id, new.address
+            ));
+            return;
+        };
+        let member = NewMember {
+            id: new.id.clone(),
+            address: new.address.clone(),
+            target,
+            weight: new.weight,
+            origin: Origin::File,
+            intent: Intent::Active,
+        };
+        match self.add(pool, member, is_drained, now) {
+            Ok(Added::New(generation)) => merged.added.push(generation),
+            // Added by the API before; now the file has it too, and a later loss shall drain it.
+            Ok(Added::Already(generation)) => {
+                self.change(pool, generation, |member| member.origin = Origin::File);
+            }
+            Err(refusal) => merged.warnings.push(format!(
+                "{pool}/{}: kept as the API left it: {refusal}",
+                new.id
+            )),
+        }
+    }
+
+    fn reweigh(&mut self, pool: &PoolName, new: &BackendSpec) -> usize {
+        let mut changed = 0;
+        let members = self.pools.get_mut(pool).map(|pool| &mut pool.members);
+        for member in members.into_iter().flatten() {
+            let is_it = member.is_live() && member.id == new.id && member.address == new.address;
+            if is_it && member.weight != new.weight {
+                member.weight = new.weight;
+                changed += 1;
+            }
+        }
+        changed
+    }
+}
+
+fn leave(member: &mut Member, drain: Option<DrainSpec>, now: UnixMillis) {
+    if member.is_live() {
+        member.intent = Intent::Draining;
+        member.since = now;
+        member.drain = Some(drain.unwrap_or_default());
+    }
+    member.remove_when_drained = true;
+}
+
+/// Targets in the state file: addresses with literal IPs, in the same spelling as [`Address`].
+mod target_text {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::spec::Target;
+
+    pub(super) fn serialize<S: Serializer>(target: &Target, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(target)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Target, D::Error> {
+        let text = String::deserialize(from)?;
+        match text.strip_prefix("unix:") {
+            Some(path) => Ok(Target::Unix(path.into())),
+            None => text.parse().map(Target::Tcp).map_err(D::Error::custom),
+        }
+    }
+}
