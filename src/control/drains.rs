@@ -196,7 +196,7 @@ impl Control {
             let clocks = drain.tighten(clocks);
             let mut next = model.clone();
             next.change(pool, member.generation, |member| {
-                member.drain = Some(clocks)
+                member.drain = Some(clocks);
             });
             if drain.end().is_none() {
                 self.commit(&mut model, next, None).await.map_err(stopped)?;
