@@ -1,5 +1,6 @@
 //! Tidegate: a reverse proxy for zero-downtime deploys by connection draining.
 pub mod backend;
+pub mod config;
 pub mod control;
 pub mod drain;
 pub mod events;

@@ -27,7 +27,9 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// Longest path of a unix socket in bytes: `sun_path` holds 108 with its closing NUL (unix(7)).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-fn parse_name(text: &str) -> Result<Arc<str>, Invalid> {
+/// Reads any name: letters, digits, '-', '_' and '.', none of which means something in a path,
+/// label or option.
+pub fn parse_name(text: &str) -> Result<Arc<str>, Invalid> {
     let fits = !text.is_empty()
         && text.len() <= NAME_BYTES_MAX
         && text
