@@ -7,3 +7,4 @@ pub mod outcome;
 pub mod pool;
 pub mod report;
 pub mod spec;
+pub mod state;
