@@ -3,6 +3,7 @@ pub mod backend;
 pub mod control;
 pub mod drain;
 pub mod events;
+pub mod metrics;
 pub mod outcome;
 pub mod pool;
 pub mod report;
