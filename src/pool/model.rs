@@ -12,7 +12,7 @@
 //! The merge rule ([`Model::merge`]): what the file *gained* since it was last applied is added,
 //! what it *lost* is drained and removed, a weight it *changed* is set. What the API did stays.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -365,6 +365,7 @@ impl Model {
     ) -> Merged {
         let mut merged = Merged::default();
         let applied = std::mem::take(&mut self.applied);
+        let mut moved = HashSet::new();
         for spec in &file.pools {
             let pool = self.pools.entry(spec.name.clone()).or_default();
             pool.leaving = false;
@@ -377,17 +378,14 @@ impl Model {
                     let mut list = spec.backends.iter();
                     list.any(|new| new.id == old.id && new.address == old.address)
                 });
-                let moved = kept && self.target_moved(name, old, targets);
-                if !kept || moved {
+                let has_moved = kept && self.target_moved(name, old, targets);
+                if !kept || has_moved {
                     let drain = spec.map(|spec| spec.settings.drain);
                     merged.drained.extend(self.lose(name, old, drain, now));
                 }
-                if moved {
+                if has_moved {
                     // The name resolves elsewhere now: the file gained that backend anew.
-                    let spec = spec.expect("kept in this pool");
-                    if let Some(new) = spec.backends.iter().find(|new| new.id == old.id) {
-                        self.gain(name, new, targets, is_drained, now, &mut merged);
-                    }
+                    moved.insert((name, &old.id));
                 }
             }
         }
@@ -396,7 +394,8 @@ impl Model {
             for new in &spec.backends {
                 let old = before
                     .iter()
-                    .find(|old| old.id == new.id && old.address == new.address);
+                    .find(|old| old.id == new.id && old.address == new.address)
+                    .filter(|old| !moved.contains(&(&spec.name, &old.id)));
                 match old {
                     None => self.gain(&spec.name, new, targets, is_drained, now, &mut merged),
                     Some(old) if old.weight != new.weight => {
@@ -411,10 +410,20 @@ impl Model {
                 continue;
             }
             model.leaving = true;
-            for member in model.members.iter_mut().filter(|member| member.is_live()) {
+            for member in &mut model.members {
+                if member.is_live() {
+                    merged.drained.push(member.generation);
+                }
                 leave(member, None, now);
-                merged.drained.push(member.generation);
             }
+        }
+        // What was drained before the file lost it: no drain will end and have it forgotten.
+        for model in self.pools.values_mut() {
+            model.members.retain(|member| {
+                let goes =
+                    member.remove_when_drained && !merged.drained.contains(&member.generation);
+                !(goes && is_drained(member.generation))
+            });
         }
         self.pools
             .retain(|_, model| !(model.leaving && model.members.is_empty()));
@@ -433,7 +442,8 @@ impl Model {
         targets: &HashMap<Address, Target>,
     ) -> bool {
         let members = self.pools.get(pool).map_or(&[][..], |pool| &pool.members);
-        let mut live = members.iter().filter(|member| member.is_live());
+        let of_file = |m: &&Member| m.is_live() && m.origin == Origin::File;
+        let mut live = members.iter().filter(of_file);
         let member = live.find(|m| m.id == old.id && m.address == old.address);
         match (member, targets.get(&old.address)) {
             (Some(member), Some(target)) => member.target != *target,
@@ -452,10 +462,15 @@ impl Model {
         let of_file = |member: &&mut Member| {
             member.origin == Origin::File && member.id == old.id && member.address == old.address
         };
-        let member = members.iter_mut().rfind(of_file)?;
-        let was_live = member.is_live();
-        leave(member, drain, now);
-        was_live.then_some(member.generation)
+        // Earlier generations that still drain go with it.
+        let mut was_live = None;
+        for member in members.iter_mut().filter(of_file) {
+            if member.is_live() {
+                was_live = Some(member.generation);
+            }
+            leave(member, drain, now);
+        }
+        was_live
     }
 
     fn gain(
@@ -486,7 +501,11 @@ impl Model {
             Ok(Added::New(generation)) => merged.added.push(generation),
             // Added by the API before; now the file has it too, and a later loss shall drain it.
             Ok(Added::Already(generation)) => {
-                self.change(pool, generation, |member| member.origin = Origin::File);
+                // In the file's spelling of the address, by which that loss will look for it.
+                self.change(pool, generation, |member| {
+                    member.origin = Origin::File;
+                    member.address = new.address.clone();
+                });
             }
             Err(refusal) => merged.warnings.push(format!(
                 "{pool}/{}: kept as the API left it: {refusal}",
@@ -537,3 +556,6 @@ mod target_text {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
