@@ -1,0 +1,289 @@
+//! One handler for each operation: values in, one call of `control`, its answer out.
+//!
+//! The attributes are the OpenAPI document. What an operation can end in is listed once, by outcome,
+//! in the `answers!` above it; statuses follow from the table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
+use utoipa::IntoResponses;
+use utoipa::openapi::{RefOr, Response as Described};
+
+use super::Served;
+use super::asks::{
+    AddBody, BackendPath, DrainQuery, Force, Look, Nothing, Patience, PoolPath, WeightBody,
+};
+use super::extract::{Asked, At, InPool, Told};
+use super::reply::{OnePool, Pools, Reply, described};
+use crate::control::{Actor, AddCall, DrainCall};
+use crate::outcome::Outcome;
+use crate::spec::Intent;
+
+/// How long `wait_for` waits unless told; the same as a drain's default.
+const WAIT_FOR_DEFAULT: Duration = Duration::from_secs(60);
+
+macro_rules! answers {
+    ($name:ident: $schema:literal $($outcome:ident)*) => {
+        struct $name;
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Described>> {
+                described($schema, &[$(Outcome::$outcome),*])
+            }
+        }
+    };
+}
+
+answers!(StatusAnswers: "Status" Done);
+
+/// The whole proxy: process, listeners, pools, backends.
+#[utoipa::path(get, path = "/v1/status", responses(StatusAnswers))]
+pub(super) async fn status(
+    State(served): State<Arc<Served>>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Response {
+    Json(served.admin.status()).into_response()
+}
+
+answers!(PoolsAnswers: "Pools" Done);
+
+/// All pools with their backends.
+#[utoipa::path(get, path = "/v1/pools", responses(PoolsAnswers))]
+pub(super) async fn pools(
+    State(served): State<Arc<Served>>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Response {
+    Json(Pools {
+        outcome: Outcome::Done,
+        pools: served.admin.control.status(),
+    })
+    .into_response()
+}
+
+answers!(PoolAnswers: "OnePool" Done Unknown);
+
+/// One pool with its backends.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}",
+    params(PoolPath),
+    responses(PoolAnswers)
+)]
+pub(super) async fn pool(
+    State(served): State<Arc<Served>>,
+    InPool(pool): InPool,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Response {
+    match served.admin.control.pool_status(&pool) {
+        Ok(pool) => Json(OnePool {
+            outcome: Outcome::Done,
+            pool,
+        })
+        .into_response(),
+        Err(answer) => Reply::from(*answer).into_response(),
+    }
+}
+
+answers!(BackendAnswers: "Answer" Done Clean Forced NotYet NotHealthyYet Restored Refused Unknown);
+
+/// One backend as it stands now, or once it is healthy or drained.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/backends/{id}",
+    params(BackendPath, Look),
+    responses(BackendAnswers)
+)]
+pub(super) async fn backend(
+    State(served): State<Arc<Served>>,
+    At(pool, backend): At,
+    Asked(look): Asked<Look>,
+) -> Reply {
+    let control = &served.admin.control;
+    let answer = match look.wait_for {
+        None => control.backend_status(&pool, &backend).await,
+        Some(what) => {
+            let wait = look.wait.unwrap_or(WAIT_FOR_DEFAULT);
+            control.wait(pool, backend, what, wait).await
+        }
+    };
+    answer.into()
+}
+
+answers!(AddAnswers: "Answer" Done Begun Refused Failed NotHealthyYet Unknown);
+
+/// Adds a backend and answers when it is healthy.
+#[utoipa::path(post, path = "/v1/pools/{pool}/backends", params(PoolPath),
+    request_body(content = AddBody, content_type = "application/json"), responses(AddAnswers))]
+pub(super) async fn add(
+    State(served): State<Arc<Served>>,
+    Extension(actor): Extension<Actor>,
+    InPool(pool): InPool,
+    Told(body): Told<AddBody>,
+) -> Reply {
+    let call = AddCall {
+        id: body.id,
+        address: body.address,
+        weight: body.weight.unwrap_or_default(),
+        intent: match body.standby {
+            Some(true) => Intent::Standby,
+            _ => Intent::Active,
+        },
+        wait: body.wait,
+    };
+    served.admin.control.add(actor, pool, call).await.into()
+}
+
+answers!(DrainAnswers: "Answer" Clean Forced Begun NotYet Restored Refused Unknown);
+
+/// Takes a backend out of rotation and answers when it is drained: safe to kill.
+#[utoipa::path(
+    post,
+    path = "/v1/pools/{pool}/backends/{id}/drain",
+    params(BackendPath, DrainQuery),
+    responses(DrainAnswers)
+)]
+pub(super) async fn drain(
+    State(served): State<Arc<Served>>,
+    Extension(actor): Extension<Actor>,
+    At(pool, backend): At,
+    Asked(query): Asked<DrainQuery>,
+) -> Reply {
+    let call = DrainCall {
+        wait: query.wait,
+        timeout: query.timeout,
+        on_timeout: query.on_timeout,
+        idle_timeout: query.idle_timeout,
+        close_after: query.close_after,
+        spread: query.spread,
+        force: query.force,
+    };
+    let control = &served.admin.control;
+    control.drain(actor, pool, backend, call).await.into()
+}
+
+answers!(ReadyAnswers: "Answer" Done NotHealthyYet Refused Unknown);
+
+/// Makes a backend active: promotes a standby, takes a draining one back.
+#[utoipa::path(
+    post,
+    path = "/v1/pools/{pool}/backends/{id}/ready",
+    params(BackendPath, Patience),
+    responses(ReadyAnswers)
+)]
+pub(super) async fn ready(
+    State(served): State<Arc<Served>>,
+    Extension(actor): Extension<Actor>,
+    At(pool, backend): At,
+    Asked(Patience { wait }): Asked<Patience>,
+) -> Reply {
+    let control = &served.admin.control;
+    control.ready(actor, pool, backend, wait).await.into()
+}
+
+answers!(StandbyAnswers: "Answer" Done Refused Unknown);
+
+/// Takes a backend out of rotation but keeps it warm and probed.
+#[utoipa::path(
+    post,
+    path = "/v1/pools/{pool}/backends/{id}/standby",
+    params(BackendPath, Force),
+    responses(StandbyAnswers)
+)]
+pub(super) async fn standby(
+    State(served): State<Arc<Served>>,
+    Extension(actor): Extension<Actor>,
+    At(pool, backend): At,
+    Asked(Force { force }): Asked<Force>,
+) -> Reply {
+    let control = &served.admin.control;
+    control.standby(actor, pool, backend, force).await.into()
+}
+
+answers!(CloseAnswers: "Answer" Done Clean Forced Begun NotYet Restored Refused Unknown);
+
+/// Cuts what a draining or standby backend still holds.
+#[utoipa::path(
+    post,
+    path = "/v1/pools/{pool}/backends/{id}/close",
+    params(BackendPath, Patience),
+    responses(CloseAnswers)
+)]
+pub(super) async fn close(
+    State(served): State<Arc<Served>>,
+    Extension(actor): Extension<Actor>,
+    At(pool, backend): At,
+    Asked(Patience { wait }): Asked<Patience>,
+) -> Reply {
+    let control = &served.admin.control;
+    control.close(actor, pool, backend, wait).await.into()
+}
+
+answers!(RemoveAnswers: "Answer" Done Forced NotYet Restored Refused Unknown);
+
+/// Forgets a drained or never used backend; with `force` cuts what it holds first.
+#[utoipa::path(
+    delete,
+    path = "/v1/pools/{pool}/backends/{id}",
+    params(BackendPath, Force),
+    responses(RemoveAnswers)
+)]
+pub(super) async fn remove(
+    State(served): State<Arc<Served>>,
+    Extension(actor): Extension<Actor>,
+    At(pool, backend): At,
+    Asked(Force { force }): Asked<Force>,
+) -> Reply {
+    let control = &served.admin.control;
+    control.remove(actor, pool, backend, force).await.into()
+}
+
+answers!(WeightAnswers: "Answer" Done Unknown);
+
+/// Sets the share of a backend.
+#[utoipa::path(patch, path = "/v1/pools/{pool}/backends/{id}", params(BackendPath),
+    request_body(content = WeightBody, content_type = "application/json"), responses(WeightAnswers))]
+pub(super) async fn weigh(
+    State(served): State<Arc<Served>>,
+    Extension(actor): Extension<Actor>,
+    At(pool, backend): At,
+    Told(WeightBody { weight }): Told<WeightBody>,
+) -> Reply {
+    let control = &served.admin.control;
+    control.weigh(actor, pool, backend, weight).await.into()
+}
+
+answers!(ReloadAnswers: "Answer" Done Rejected);
+
+/// Reads the file again and merges in what it changed; all or nothing.
+#[utoipa::path(post, path = "/v1/reload", responses(ReloadAnswers))]
+pub(super) async fn reload(
+    State(served): State<Arc<Served>>,
+    Extension(actor): Extension<Actor>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Reply {
+    served.admin.control.reload(actor).await.into()
+}
+
+struct DocumentAnswers;
+impl IntoResponses for DocumentAnswers {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        let mut responses = described("Answer", &[Outcome::Done]);
+        if let Some(RefOr::T(response)) = responses.get_mut("200") {
+            response.description = "this document".to_owned();
+            response.content.clear();
+        }
+        responses
+    }
+}
+
+/// The OpenAPI document of this API.
+#[utoipa::path(get, path = "/openapi.json", responses(DocumentAnswers))]
+pub(super) async fn openapi(
+    State(served): State<Arc<Served>>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Response {
+    served.document.clone().into_response()
+}

@@ -1,0 +1,311 @@
+//! Values out of queries and JSON bodies: each key known, given once, and valid, or a refusal that
+//! says where, what was found and what is expected.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::control::WAIT_MAX;
+use crate::spec::Invalid;
+
+/// The longest clock that a call can set: a year. Bounds the arithmetic on points in time.
+const CLOCK_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Text found is repeated in a refusal up to so many characters.
+const FOUND_CHARS_MAX: usize = 80;
+
+/// Least likeness (Jaro-Winkler) of a known key to be offered; below it the list is the better help.
+const LIKENESS_MIN: f64 = 0.7;
+
+/// The longest caller's wait that is taken; see [`WAIT_MAX`].
+const _: () = assert!(WAIT_MAX.as_secs() <= CLOCK_MAX.as_secs());
+
+/// Reads a duration: a whole number and one of `ms s m h`.
+pub fn duration(text: &str) -> Result<Duration, Invalid> {
+    let expected = || Invalid("a whole number and ms, s, m or h, such as 30s".to_owned());
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        _ => return Err(expected()),
+    };
+    let millis = number.checked_mul(millis).ok_or_else(expected)?;
+    Ok(Duration::from_millis(millis))
+}
+
+/// Reads a clock of a call: a duration of at most a year; a bare `0` is one.
+pub fn clock(text: &str) -> Result<Duration, Invalid> {
+    let clock = match text {
+        "0" => Duration::ZERO,
+        _ => duration(text)?,
+    };
+    match clock <= CLOCK_MAX {
+        true => Ok(clock),
+        false => Err(Invalid("at most 8760h".to_owned())),
+    }
+}
+
+/// Reads how long a caller waits: at most [`WAIT_MAX`].
+pub fn wait(text: &str) -> Result<Duration, Invalid> {
+    let wait = clock(text)?;
+    match wait <= WAIT_MAX {
+        true => Ok(wait),
+        false => Err(Invalid("at most 24h".to_owned())),
+    }
+}
+
+/// Reads `never` or a clock.
+pub fn clock_or_never(text: &str) -> Result<Option<Duration>, Invalid> {
+    match text {
+        "never" => Ok(None),
+        _ => clock(text)
+            .map(Some)
+            .map_err(|Invalid(expected)| Invalid(format!("never, or {expected}"))),
+    }
+}
+
+/// The keys of a query or a body.
+pub(super) struct Fields {
+    place: &'static str,
+    values: Map<String, Value>,
+}
+
+impl Fields {
+    /// The keys of a query that was split into pairs.
+    pub(super) fn of_query(pairs: Vec<(String, String)>) -> Result<Self, String> {
+        let mut values = Map::new();
+        for (key, value) in pairs {
+            if values.contains_key(&key) {
+                return Err(format!("query.{key}: given twice (expected once)"));
+            }
+            values.insert(key, Value::String(value));
+        }
+        Ok(Self {
+            place: "query",
+            values,
+        })
+    }
+
+    /// The keys of a JSON object.
+    pub(super) fn of_body(body: &[u8]) -> Result<Self, String> {
+        let place = "body";
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(values)) => Ok(Self { place, values }),
+            Ok(other) => Err(format!(
+                "body: found {} (expected a JSON object)",
+                found(&other)
+            )),
+            Err(error) => Err(format!("body: {error} (expected a JSON object)")),
+        }
+    }
+
+    /// Refuses keys other than `known`.
+    pub(super) fn only(self, known: &[String]) -> Result<Self, String> {
+        let Some(unknown) = self.values.keys().find(|key| !known.contains(key)) else {
+            return Ok(self);
+        };
+        let expected = match (known, nearest(unknown, known)) {
+            ([], _) => "expected none here".to_owned(),
+            (_, Some(nearest)) => format!("did you mean {nearest:?}?"),
+            (_, None) => format!("expected one of {}", known.join(", ")),
+        };
+        let shown: String = unknown.chars().take(FOUND_CHARS_MAX).collect();
+        Err(format!(
+            "{}: unknown key {shown:?} ({expected})",
+            self.place
+        ))
+    }
+
+    /// The value of a key that is a text, read by `read`.
+    pub(super) fn text<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Result<Option<T>, String> {
+        match self.values.get(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => match read(text) {
+                Ok(value) => Ok(Some(value)),
+                Err(Invalid(expected)) => Err(self.refuse(key, &expected)),
+            },
+            Some(_) => Err(self.refuse(key, "a text in quotes")),
+        }
+    }
+
+    /// The value of a key that is a number, read by `read`.
+    pub(super) fn number<T>(
+        &self,
+        key: &str,
+        read: impl Fn(u64) -> Result<T, Invalid>,
+    ) -> Result<Option<T>, String> {
+        match self.values.get(key) {
+            None => Ok(None),
+            // A negative or broken number is out of every range: zero stands for it.
+            Some(value @ Value::Number(_)) => match read(value.as_u64().unwrap_or(0)) {
+                Ok(value) => Ok(Some(value)),
+                Err(Invalid(expected)) => Err(self.refuse(key, &expected)),
+            },
+            Some(_) => Err(self.refuse(key, "a number")),
+        }
+    }
+
+    /// Whether a flag is set; in a query its name alone sets it.
+    pub(super) fn flag(&self, key: &str) -> Result<bool, String> {
+        match self.values.get(key) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(Value::String(text)) if self.place == "query" => match text.as_str() {
+                "" | "true" | "1" => Ok(true),
+                "false" | "0" => Ok(false),
+                _ => Err(self.refuse(key, "true or false")),
+            },
+            Some(_) => Err(self.refuse(key, "true or false")),
+        }
+    }
+
+    /// A key that must be there.
+    pub(super) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, String> {
+        value.ok_or_else(|| format!("{}.{key}: is missing", self.place))
+    }
+
+    fn refuse(&self, key: &str, expected: &str) -> String {
+        let found = self.values.get(key).map_or_else(String::new, found);
+        format!("{}.{key}: found {found} (expected {expected})", self.place)
+    }
+}
+
+fn found(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+        other => {
+            let text = other.to_string();
+            match text.char_indices().nth(FOUND_CHARS_MAX) {
+                Some((at, _)) => format!("{}…", &text[..at]),
+                None => text,
+            }
+        }
+    }
+}
+
+fn nearest<'a>(unknown: &str, known: &'a [String]) -> Option<&'a String> {
+    let unknown: String = unknown.chars().take(FOUND_CHARS_MAX).collect();
+    let likeness = |key: &String| strsim::jaro_winkler(&unknown, key);
+    let best = known
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) >= LIKENESS_MIN).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_whole_number_and_a_unit() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "s",
+            "1.5s",
+            "-1s",
+            "+1s",
+            "5 s",
+            "5d",
+            "99999999999999999999h",
+            "0",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn clocks_are_bounded_and_take_a_bare_zero() {
+        assert_eq!(clock("0"), Ok(Duration::ZERO));
+        assert_eq!(clock("8761h"), Err(Invalid("at most 8760h".into())));
+        assert_eq!(wait("24h"), Ok(WAIT_MAX));
+        assert_eq!(wait("1441m"), Err(Invalid("at most 24h".into())));
+        assert_eq!(clock_or_never("never"), Ok(None));
+        assert_eq!(clock_or_never("0s"), Ok(Some(Duration::ZERO)));
+    }
+
+    #[test]
+    fn a_refusal_says_where_what_and_what_is_expected() {
+        let known = ["wait".to_owned(), "timeout".to_owned()];
+        let query = |pairs: &[(&str, &str)]| {
+            let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            Fields::of_query(pairs.iter().map(own).collect())
+        };
+        let unknown = |key| query(&[(key, "")]).unwrap().only(&known).err().unwrap();
+        assert_eq!(
+            unknown("wiat"),
+            "query: unknown key \"wiat\" (did you mean \"wait\"?)"
+        );
+        assert_eq!(
+            unknown("zzz"),
+            "query: unknown key \"zzz\" (expected one of wait, timeout)"
+        );
+        assert_eq!(
+            query(&[("a", "1")]).unwrap().only(&[]).err().unwrap(),
+            "query: unknown key \"a\" (expected none here)"
+        );
+        assert_eq!(
+            query(&[("a", "1"), ("a", "1")]).err().unwrap(),
+            "query.a: given twice (expected once)"
+        );
+        assert_eq!(
+            query(&[("wait", "5x")]).unwrap().text("wait", wait),
+            Err(
+                "query.wait: found \"5x\" (expected a whole number and ms, s, m or h, such as 30s)"
+                    .into()
+            )
+        );
+        let body = |text: &str| Fields::of_body(text.as_bytes());
+        assert_eq!(
+            body("[1]").err().unwrap(),
+            "body: found a list (expected a JSON object)"
+        );
+        assert_eq!(
+            body("{\"a\":").err().unwrap(),
+            "body: EOF while parsing a value at line 1 column 5 (expected a JSON object)"
+        );
+        assert_eq!(
+            body("{\"standby\":\"true\"}").unwrap().flag("standby"),
+            Err("body.standby: found \"true\" (expected true or false)".into())
+        );
+        assert_eq!(
+            body("{\"wait\":5}").unwrap().text("wait", wait),
+            Err("body.wait: found 5 (expected a text in quotes)".into())
+        );
+    }
+
+    #[test]
+    fn a_flag_is_set_by_its_name_alone() {
+        let flag = |value: &str| {
+            let pairs = vec![("force".to_owned(), value.to_owned())];
+            Fields::of_query(pairs).unwrap().flag("force")
+        };
+        for (text, set) in [
+            ("", true),
+            ("true", true),
+            ("1", true),
+            ("false", false),
+            ("0", false),
+        ] {
+            assert_eq!(flag(text), Ok(set), "{text}");
+        }
+        assert!(flag("yes").is_err());
+    }
+}

@@ -1,0 +1,166 @@
+//! From a verb to the question that is sent.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::tree::{At, Place, Verb};
+use crate::admin::client::Ask;
+use crate::admin::params;
+use crate::control::{ADD_WAIT, WAIT_MAX};
+
+/// How long verbs that wait do so unless told, except a drain: its default is the pool's.
+const WAIT_DEFAULT: Duration = ADD_WAIT;
+
+/// A question, and what to look at meanwhile.
+pub(super) struct Call {
+    pub(super) ask: Ask,
+    /// The backend whose progress is shown while the answer is waited for.
+    pub(super) watched: Option<Place>,
+}
+
+/// The path of a place, below which its operations are.
+pub(super) fn path(place: &Place) -> String {
+    match &place.backend {
+        None => format!("/v1/pools/{}", place.pool),
+        Some(backend) => {
+            let generation = backend.generation.map(|number| format!("@{number}"));
+            let generation = generation.unwrap_or_default();
+            format!(
+                "/v1/pools/{}/backends/{}{generation}",
+                place.pool, backend.id
+            )
+        }
+    }
+}
+
+/// The question of a verb that is one; `run`, `check` and `status` are not.
+pub(super) fn call(verb: &Verb) -> Option<Call> {
+    Some(match verb {
+        Verb::Run(_) | Verb::Check(_) | Verb::Status { .. } => return None,
+        Verb::Add {
+            at,
+            address,
+            standby,
+            weight,
+            wait,
+        } => {
+            let wait = wait.as_sent();
+            let mut body = json!({"id": at.id, "address": address});
+            if *standby {
+                body["standby"] = true.into();
+            }
+            if let Some(weight) = weight {
+                body["weight"] = weight.as_u32().into();
+            }
+            if let Some(wait) = &wait {
+                body["wait"] = wait.as_str().into();
+            }
+            let place = Place {
+                pool: at.pool.clone(),
+                backend: Some(crate::pool::model::BackendRef {
+                    id: at.id.clone(),
+                    generation: None,
+                }),
+            };
+            let mut call = plain(Method::POST, format!("/v1/pools/{}/backends", at.pool));
+            call.ask.body = Some(body);
+            waiting(call, &place, wait.as_deref(), WAIT_DEFAULT)
+        }
+        Verb::Drain {
+            at,
+            wait,
+            timeout,
+            on_timeout,
+            idle_timeout,
+            close_after,
+            spread,
+            force,
+        } => {
+            let wait = wait.as_sent();
+            let query = [
+                ("wait", wait.clone()),
+                ("timeout", timeout.clone()),
+                ("on_timeout", on_timeout.as_ref().and_then(word)),
+                ("idle_timeout", idle_timeout.clone()),
+                ("close_after", close_after.clone()),
+                ("spread", spread.clone()),
+                ("force", flag(*force)),
+            ];
+            let call = post(at, "drain", &query);
+            waiting(call, &at.place, wait.as_deref(), WAIT_MAX)
+        }
+        Verb::Ready { at, wait } => {
+            let wait = wait.as_sent();
+            let call = post(at, "ready", &[("wait", wait.clone())]);
+            waiting(call, &at.place, wait.as_deref(), WAIT_DEFAULT)
+        }
+        Verb::Standby { at, force } => post(at, "standby", &[("force", flag(*force))]),
+        Verb::Close { at, wait } => {
+            let call = post(at, "close", &[("wait", wait.clone())]);
+            waiting(call, &at.place, wait.as_deref(), WAIT_DEFAULT)
+        }
+        Verb::Remove { at, force } => {
+            let target = with_query(path(&at.place), &[("force", flag(*force))]);
+            plain(Method::DELETE, target)
+        }
+        Verb::Weight { at, weight } => {
+            let mut call = plain(Method::PATCH, path(&at.place));
+            call.ask.body = Some(json!({"weight": weight.as_u32()}));
+            call
+        }
+        Verb::Wait { at, what, wait } => {
+            let query = [("wait_for", word(what)), ("wait", wait.clone())];
+            let call = plain(Method::GET, with_query(path(&at.place), &query));
+            waiting(call, &at.place, wait.as_deref(), WAIT_DEFAULT)
+        }
+        Verb::Reload => plain(Method::POST, "/v1/reload".to_owned()),
+    })
+}
+
+fn plain(method: Method, target: String) -> Call {
+    Call {
+        ask: Ask {
+            method,
+            target,
+            body: None::<Value>,
+            patience: Duration::ZERO,
+        },
+        watched: None,
+    }
+}
+
+fn post(at: &At, verb: &str, query: &[(&str, Option<String>)]) -> Call {
+    let target = format!("{}/{verb}", path(&at.place));
+    plain(Method::POST, with_query(target, query))
+}
+
+fn waiting(mut call: Call, place: &Place, wait: Option<&str>, default: Duration) -> Call {
+    let said = wait.and_then(|wait| params::wait(wait).ok());
+    call.ask.patience = said.unwrap_or(default);
+    call.watched = Some(place.clone()).filter(|_| !call.ask.patience.is_zero());
+    call
+}
+
+/// Keys and values are words, numbers and units: nothing in them needs escaping.
+fn with_query(target: String, query: &[(&str, Option<String>)]) -> String {
+    let said = query.iter().filter_map(|(key, value)| {
+        let value = value.as_ref()?;
+        Some(format!("{key}={value}"))
+    });
+    let said: Vec<String> = said.collect();
+    match said.is_empty() {
+        true => target,
+        false => format!("{target}?{}", said.join("&")),
+    }
+}
+
+fn flag(set: bool) -> Option<String> {
+    set.then(|| "true".to_owned())
+}
+
+fn word<T: ValueEnum>(value: &T) -> Option<String> {
+    Some(value.to_possible_value()?.get_name().to_owned())
+}
