@@ -126,7 +126,10 @@ fn of_a_restore_and_a_seal_exactly_one_succeeds() {
 #[test]
 fn a_retry_is_counted_on_one_word_at_a_time() {
     loom::model(|| {
-        let (first, second) = (Arc::new(Word::new(Gate::Open)), Arc::new(Word::new(Gate::Open)));
+        let (first, second) = (
+            Arc::new(Word::new(Gate::Open)),
+            Arc::new(Word::new(Gate::Open)),
+        );
         let exchange = {
             let (first, second) = (Arc::clone(&first), Arc::clone(&second));
             thread::spawn(move || {

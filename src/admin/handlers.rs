@@ -164,7 +164,7 @@ pub(super) async fn drain(
     control.drain(actor, pool, backend, call).await.into()
 }
 
-answers!(ReadyAnswers: "Answer" Done NotHealthyYet Refused Unknown);
+answers!(ReadyAnswers: "Answer" Done Begun NotHealthyYet Refused Unknown);
 
 /// Makes a backend active: promotes a standby, takes a draining one back.
 #[utoipa::path(

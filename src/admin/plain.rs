@@ -19,7 +19,13 @@ pub fn router(
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
     ready: Arc<dyn Fn() -> bool + Send + Sync>,
 ) -> Router {
-    let metrics = move || async move { ([(header::CONTENT_TYPE, METRICS)], metrics()) };
+    // Rendering hundreds of backends takes milliseconds: not on a thread that others wait for.
+    let metrics = move || async move {
+        match tokio::task::spawn_blocking(move || metrics()).await {
+            Ok(text) => ([(header::CONTENT_TYPE, METRICS)], text).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    };
     let readyz = move || async move {
         match ready() {
             true => (StatusCode::OK, "ready\n").into_response(),

@@ -15,6 +15,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -53,16 +54,22 @@ impl CutReason {
     }
 }
 
-/// One request and its response, or a tunnel.
-pub struct Exchange {
+struct Named {
     method: Box<str>,
     path: Box<str>,
     client: Option<IpAddr>,
     begun: Instant,
+}
+
+/// One request and its response, or a tunnel.
+pub struct Exchange {
+    /// Set once, when the request's head was read and before anything is claimed for it.
+    named: OnceLock<Named>,
+    made: Instant,
     tunnel: AtomicBool,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
-    /// Milliseconds from `begun` to the last byte moved either way.
+    /// Milliseconds from the begin to the last byte moved either way.
     last_byte_ms: AtomicU64,
     /// A [`CutReason`], or 0. Written once, by compare-and-swap, before `cut` is notified.
     cut_reason: AtomicU8,
@@ -70,17 +77,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// An exchange that begins now. `path` is the target without its query.
-    pub fn new(method: &str, path: &str, client: Option<IpAddr>) -> Self {
-        let mut end = path.len().min(PATH_BYTES_MAX);
-        while !path.is_char_boundary(end) {
-            end -= 1;
-        }
+    /// An exchange whose request is still to come.
+    pub fn pending() -> Self {
         Self {
-            method: method.into(),
-            path: path[..end].into(),
-            client,
-            begun: Instant::now(),
+            named: OnceLock::new(),
+            made: Instant::now(),
             tunnel: AtomicBool::new(false),
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
@@ -88,6 +89,31 @@ impl Exchange {
             cut_reason: AtomicU8::new(0),
             cut: Notify::new(),
         }
+    }
+
+    /// An exchange that begins now. `path` is the target without its query.
+    pub fn new(method: &str, path: &str, client: Option<IpAddr>) -> Self {
+        let exchange = Self::pending();
+        exchange.begin(method, path, client);
+        exchange
+    }
+
+    /// Its request has come; a second call changes nothing.
+    pub fn begin(&self, method: &str, path: &str, client: Option<IpAddr>) {
+        let mut end = path.len().min(PATH_BYTES_MAX);
+        while !path.is_char_boundary(end) {
+            end -= 1;
+        }
+        let _ = self.named.set(Named {
+            method: method.into(),
+            path: path[..end].into(),
+            client,
+            begun: Instant::now(),
+        });
+    }
+
+    fn begun(&self) -> Instant {
+        self.named.get().map_or(self.made, |named| named.begun)
     }
 
     /// Counts bytes from the client to the backend.
@@ -103,14 +129,14 @@ impl Exchange {
     }
 
     fn touch(&self) {
-        let elapsed = self.begun.elapsed().as_millis() as u64;
+        let elapsed = self.begun().elapsed().as_millis() as u64;
         self.last_byte_ms.store(elapsed, Ordering::Relaxed);
     }
 
     /// Time since a byte moved either way.
     pub fn idle_for(&self) -> Duration {
         let last = Duration::from_millis(self.last_byte_ms.load(Ordering::Relaxed));
-        self.begun.elapsed().saturating_sub(last)
+        self.begun().elapsed().saturating_sub(last)
     }
 
     /// Whether it became a tunnel.
@@ -152,12 +178,13 @@ impl Exchange {
 
     /// What an operator is told of it.
     pub fn report(&self) -> ExchangeReport {
+        let named = self.named.get();
         ExchangeReport {
             is_tunnel: self.is_tunnel(),
-            method: self.method.to_string(),
-            path: self.path.to_string(),
-            client: self.client,
-            age: self.begun.elapsed(),
+            method: named.map_or_else(String::new, |named| named.method.to_string()),
+            path: named.map_or_else(String::new, |named| named.path.to_string()),
+            client: named.and_then(|named| named.client),
+            age: self.begun().elapsed(),
             bytes_up: self.bytes_up.load(Ordering::Relaxed),
             bytes_down: self.bytes_down.load(Ordering::Relaxed),
             idle: self.idle_for(),
@@ -245,7 +272,7 @@ impl Exchanges {
             let shard = shard.lock().expect("exchanges lock");
             all.extend(shard.slots.iter().flatten().cloned());
         }
-        all.sort_by_key(|exchange| exchange.begun);
+        all.sort_by_key(|exchange| exchange.begun());
         all
     }
 }

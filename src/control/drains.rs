@@ -516,14 +516,26 @@ impl Control {
         pool: &PoolName,
         member: &Member,
     ) -> Result<(), Stop> {
+        let before = model.clone();
         let mut next = model.clone();
         next.remove(pool, member.generation);
         self.commit(model, next, None).await?;
-        let mut drains = self.drains.lock().expect("drains lock");
-        drains.remove(&member.generation);
-        drop(drains);
-        self.emit(actor, member, pool, Happening::Removed);
+        self.tell_forgotten(actor, &before, model);
         Ok(())
+    }
+
+    /// Tells of every generation that a change has forgotten, and lets go of its drain.
+    pub(super) fn tell_forgotten(&self, actor: Option<&Actor>, before: &Model, after: &Model) {
+        for (pool, was) in &before.pools {
+            for member in &was.members {
+                if after.member(pool, member.generation).is_none() {
+                    let mut drains = self.drains.lock().expect("drains lock");
+                    drains.remove(&member.generation);
+                    drop(drains);
+                    self.emit(actor, member, pool, Happening::Removed);
+                }
+            }
+        }
     }
 
     /// Tells a drain that its gate was opened again.

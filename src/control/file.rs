@@ -115,7 +115,9 @@ impl Control {
             topology: file,
             admission,
         };
+        let before = model.clone();
         self.commit(model, next, Some(settings)).await?;
+        self.tell_forgotten(None, &before, model);
         Ok(merged)
     }
 

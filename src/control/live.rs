@@ -52,7 +52,7 @@ impl Control {
             {
                 Ok(member) => {
                     let wait = wait.unwrap_or(ADD_WAIT);
-                    control.healthy_answer(&pool, &member, wait).await
+                    control.begun_or_healthy(&pool, &member, wait).await
                 }
                 Err(answer) => *answer,
             }
@@ -149,21 +149,15 @@ impl Control {
         let (member, warnings) = match added {
             (Added::New(_), member, warnings) => (member, warnings),
             (Added::Already(_), member, warnings) => {
-                let mut answer = self.healthy_answer(pool, &member, wait).await;
+                let mut answer = self.begun_or_healthy(pool, &member, wait).await;
                 answer.warnings = warnings;
                 return answer;
             }
         };
-        let mut answer = if wait.is_zero() {
-            let message = format!("{pool}/{} was added, not healthy yet", member.id);
-            self.answer(Outcome::Begun, message, pool, member.generation)
-        } else {
-            let answer = self.healthy_answer(pool, &member, wait).await;
-            match answer.outcome {
-                Outcome::NotHealthyYet => self.give_up(actor, pool, &member, wait).await,
-                _ => answer,
-            }
-        };
+        let mut answer = self.begun_or_healthy(pool, &member, wait).await;
+        if answer.outcome == Outcome::NotHealthyYet {
+            answer = self.give_up(actor, pool, &member, wait).await;
+        }
         answer.warnings = warnings;
         answer
     }
@@ -183,7 +177,9 @@ impl Control {
         let member = member.expect("it was added or found just now");
         let elsewhere = next.lives_elsewhere(pool, &member.target);
         if let Added::New(_) = added {
+            let before = model.clone();
             self.commit(&mut model, next, None).await?;
+            self.tell_forgotten(Some(actor), &before, &model);
             let happening = Happening::Added {
                 address: member.address.to_string(),
                 intent: member.intent.as_str(),
@@ -320,6 +316,16 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// Waits until a live member is healthy; a wait of zero is no failure, only the begin.
+    async fn begun_or_healthy(&self, pool: &PoolName, member: &Member, wait: Duration) -> Answer {
+        let mut answer = self.healthy_answer(pool, member, wait).await;
+        if wait.is_zero() && answer.outcome == Outcome::NotHealthyYet {
+            answer.outcome = Outcome::Begun;
+            answer.message = format!("{pool}/{} is not healthy yet", member.id);
+        }
+        answer
     }
 
     /// Waits until a live member is healthy.

@@ -1,0 +1,141 @@
+//! One exchange on its way through the proxy, and the one record that is made of it.
+//!
+//! A [`Context`] is made for each request and dropped with it, however it ended: answered, failed,
+//! abandoned by the client or cut from outside. Its drop is the one place that makes the record;
+//! pingora's `logging` hook is not called when an exchange's future is dropped, so nothing may
+//! depend on it. The claim inside gives its count back in the same moment.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::failure::Failure;
+use crate::backend::{Backend, Claim, CutReason, Exchange, Generation};
+use crate::pool::Pool;
+use crate::shutdown::InFlight;
+
+/// Tries of one request at most: the first and two retries.
+pub(super) const TRIES_MAX: usize = 3;
+
+/// Makes the record of an exchange; given by the forwarder.
+pub(super) type Recorder = Arc<dyn Fn(&Record<'_>) + Send + Sync>;
+
+/// One exchange that has ended.
+pub(super) struct Record<'a> {
+    pub(super) request: &'a Request,
+    pub(super) pool: Option<&'a Pool>,
+    /// The generation that answered, or was tried last.
+    pub(super) backend: Option<&'a Arc<Backend>>,
+    /// Status of the answer; 499 when the client went away before one.
+    pub(super) status: u16,
+    pub(super) failure: Option<Failure>,
+    pub(super) tries: usize,
+    pub(super) took: Duration,
+    pub(super) is_tunnel: bool,
+    pub(super) bytes_up: u64,
+    pub(super) bytes_down: u64,
+}
+
+/// What was asked.
+pub(super) struct Request {
+    pub(super) method: String,
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) client: Option<IpAddr>,
+    pub(super) is_idempotent: bool,
+    pub(super) begun: Instant,
+}
+
+/// See the module's words.
+pub(crate) struct Context {
+    recorder: Recorder,
+    /// `None` until the head was read and found good enough to name.
+    pub(super) request: Option<Request>,
+    pub(super) exchange: Option<Arc<Exchange>>,
+    pub(super) pool: Option<Arc<Pool>>,
+    pub(super) claim: Option<Claim>,
+    /// The generations that were tried, the present one last.
+    pub(super) tried: Vec<Generation>,
+    last: Option<Arc<Backend>>,
+    pub(super) failure: Option<Failure>,
+    /// Of the head that went to the client.
+    pub(super) status: Option<u16>,
+    /// A byte of a final response head came from the backend.
+    pub(super) has_response: bool,
+    /// The exchange came to its end, rather than being dropped on the way.
+    pub(super) is_complete: bool,
+    pub(super) in_flight: Option<InFlight>,
+}
+
+impl Context {
+    pub(super) fn new(recorder: Recorder) -> Self {
+        Self {
+            recorder,
+            request: None,
+            exchange: None,
+            pool: None,
+            claim: None,
+            tried: Vec::new(),
+            last: None,
+            failure: None,
+            status: None,
+            has_response: false,
+            is_complete: false,
+            in_flight: None,
+        }
+    }
+
+    /// Takes the claim of the next try; the one before was released already.
+    pub(super) fn hold_claim(&mut self, claim: Claim) {
+        self.tried.push(claim.backend().generation());
+        self.last = Some(Arc::clone(claim.backend()));
+        self.claim = Some(claim);
+    }
+
+    /// Whether another try is within bounds.
+    pub(super) fn may_try_again(&self) -> bool {
+        self.tried.len() < TRIES_MAX && !self.has_response
+    }
+
+    fn end_failure(&self) -> Option<Failure> {
+        let was_cut = self.exchange.as_ref().and_then(|one| one.cut_reason());
+        match was_cut {
+            Some(
+                CutReason::DrainTimeout
+                | CutReason::DrainIdle
+                | CutReason::TunnelClose
+                | CutReason::Closed,
+            ) => Some(Failure::DrainClosed),
+            None if !self.is_complete => Some(self.failure.unwrap_or(Failure::ClientGone)),
+            None => self.failure,
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let is_tunnel = self.exchange.as_ref().is_some_and(|one| one.is_tunnel());
+        let failure = self.end_failure();
+        // The count goes back before the record is made: a record may be slow, a drain waits.
+        drop(self.claim.take());
+        let Some(request) = self.request.take() else {
+            return;
+        };
+        let report = self.exchange.as_ref().map(|exchange| exchange.report());
+        let status = self
+            .status
+            .unwrap_or_else(|| failure.map_or(0, Failure::status));
+        (self.recorder)(&Record {
+            request: &request,
+            pool: self.pool.as_deref(),
+            backend: self.last.as_ref(),
+            status,
+            failure,
+            tries: self.tried.len(),
+            took: request.begun.elapsed(),
+            is_tunnel,
+            bytes_up: report.as_ref().map_or(0, |report| report.bytes_up),
+            bytes_down: report.as_ref().map_or(0, |report| report.bytes_down),
+        });
+    }
+}

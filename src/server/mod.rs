@@ -1,0 +1,423 @@
+//! Joins all parts into the running proxy, and takes it down again.
+//!
+//! Steps of the start, each of which ends with a clear error rather than half a proxy: read the
+//! configuration, bind every socket, take the state file, bring up the pools, begin to probe,
+//! serve the admin API and metrics, and last accept clients. A request that comes before the first
+//! probe has ended is held like any other that finds no eligible backend.
+//!
+//! Threads: clients are served by pingora's no-steal runtime, one thread a worker; everything else
+//! (admin, probes, drains, metrics) has a small runtime of its own, so that a flood of requests
+//! does not keep the operator from the admin API.
+//!
+//! pingora's `Server` is not used, only its services, listeners and runtime: on SIGTERM it sleeps
+//! its whole grace period, and a taken port ends in a panic. Here SIGTERM closes the listeners,
+//! and the process ends as soon as the last exchange has (`shutdown.timeout` at the latest); a
+//! second SIGTERM or a SIGINT ends it at once; SIGHUP reloads.
+
+mod limits;
+mod logging;
+mod parts;
+mod sockets;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
+use pingora_runtime::Runtime as PingoraRuntime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::admin::{self, Admin, Process, TcpDoor, Tokens};
+use crate::config::{self, Config};
+use crate::control::{Actor, Control, Forgetful, Store};
+use crate::events::Events;
+use crate::health::Checker;
+use crate::metrics::{Build, Metrics};
+use crate::outcome::Outcome;
+use crate::pool::Pools;
+use crate::proxy::{self, Connections, Front};
+use crate::report::ListenerStatus;
+use crate::shutdown::Running;
+use crate::state::StateFile;
+
+use parts::{ConfigSource, Resolver};
+use sockets::{Bound, Sockets};
+
+/// Threads of the runtime for everything but clients.
+const CONTROL_THREADS: usize = 2;
+
+/// Why the proxy did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has problems.
+    #[error("{0}")]
+    Config(config::Problems),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<String> for StartError {
+    fn from(text: String) -> Self {
+        Self::Other(text)
+    }
+}
+
+/// Runs the proxy until it is told to stop.
+pub fn run(path: &Path) -> Result<(), StartError> {
+    let config = config::load(path).map_err(StartError::Config)?;
+    logging::init(&config.log).map_err(StartError::Other)?;
+    let warnings = config.warnings.iter().cloned();
+    for warning in warnings.chain(limits::raise_open_files(config.client.connections_max)) {
+        tracing::warn!("{warning}");
+    }
+    let admin_tcp = config.admin.tcp.as_ref().map(|tcp| tcp.address);
+    let sockets = Sockets::bind(&config.listeners, admin_tcp, config.metrics)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no threads: {error}"))?;
+    let ended = runtime.block_on(serve(path, config, sockets));
+    // Whatever still runs there is of no interest to any client.
+    runtime.shutdown_background();
+    ended
+}
+
+/// What the parts share.
+struct Shared {
+    pools: Arc<Pools>,
+    events: Arc<Events>,
+    metrics: Arc<Metrics>,
+    running: Arc<Running>,
+    connections: Arc<Connections>,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let pools = Arc::new(Pools::new());
+        let events = Arc::new(Events::new());
+        let build = Build {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: None,
+        };
+        let metrics = Metrics::new(Arc::clone(&pools), build, &proxy::ErrorWord::WORDS);
+        metrics.watch(&events);
+        let connections = Arc::new(Connections::default());
+        let counted = Arc::clone(&connections);
+        metrics.client_connections_from(move || counted.count() as u64);
+        Self {
+            pools,
+            events,
+            metrics,
+            running: Arc::new(Running::default()),
+            connections,
+        }
+    }
+}
+
+async fn serve(path: &Path, config: Config, sockets: Sockets) -> Result<(), StartError> {
+    let mut signals = Signals::install().map_err(|error| format!("signals: {error}"))?;
+    let shared = Shared::new();
+    let tokens = load_tokens(&config)?;
+    let (store, stored) = open_state(&config).await?;
+    let (admin_listener, admin_socket) =
+        admin::bind_unix(&config.admin.socket, config.admin.group.as_deref())
+            .map_err(|error| format!("admin.socket: {error}"))?;
+
+    let control = Control::new(crate::control::Parts {
+        pools: Arc::clone(&shared.pools),
+        events: Arc::clone(&shared.events),
+        store,
+        source: Box::new(ConfigSource::new(
+            path.to_path_buf(),
+            config.clone(),
+            tokens.clone(),
+        )),
+        resolver: Box::new(Resolver),
+    });
+    for warning in control.start(stored, &config.topology).await? {
+        tracing::warn!("{warning}");
+    }
+    let probing = tokio::spawn(keep_probing(
+        Arc::clone(&shared.pools),
+        Arc::clone(&shared.metrics),
+        checker(&shared),
+    ));
+
+    let (stop, stopping) = watch::channel(false);
+    let process = about(&sockets);
+    for listener in &process.listeners {
+        tracing::info!(address = listener.address, "listening for clients");
+    }
+    let doors = Doors {
+        unix: admin_listener,
+        tcp: sockets.admin,
+        tokens,
+        metrics: sockets.metrics,
+    };
+    let mut serving = serve_operators(doors, process, &control, &shared, &stopping)?;
+    let closed = accept_clients(front(&config, &shared), sockets.clients, &config, stopping);
+
+    loop {
+        match signals.next().await {
+            Asked::Reload => {
+                let answer = control.reload(Actor("signal".into())).await;
+                match answer.outcome {
+                    Outcome::Done => tracing::info!("{}", answer.message),
+                    _ => tracing::error!("not reloaded: {}", answer.message),
+                }
+            }
+            Asked::EndNow => return Ok(()),
+            Asked::Stop => break,
+        }
+    }
+    tracing::info!(
+        in_flight = shared.running.count(),
+        "stopping: listeners close"
+    );
+    stop.send_replace(true);
+    finish(&config, &shared.running, closed, &mut signals).await;
+    probing.abort();
+    serving.abort_all();
+    drop(admin_socket);
+    Ok(())
+}
+
+/// Waits for the last exchange, the deadline or a second signal, whichever comes first.
+async fn finish(config: &Config, running: &Running, closed: Closed, signals: &mut Signals) {
+    let last = async {
+        // An error means that the accepting task is gone, and the listeners with it.
+        let _ = closed.await;
+        running.idle().await;
+    };
+    tokio::select! {
+        ended = tokio::time::timeout(config.shutdown_timeout, last) => match ended {
+            Ok(()) => tracing::info!("stopped: nothing was in flight any more"),
+            Err(_) => tracing::warn!(
+                in_flight = running.count(),
+                "stopped at shutdown.timeout: what was in flight was cut"
+            ),
+        },
+        () = signals.end_now() => tracing::warn!(
+            in_flight = running.count(),
+            "stopped at once, asked a second time: what was in flight was cut"
+        ),
+    }
+}
+
+fn checker(shared: &Shared) -> Checker {
+    let pools = Arc::clone(&shared.pools);
+    let refresh = move |backend: &Arc<crate::backend::Backend>| {
+        pools.refresh(&backend.identity().pool);
+    };
+    let events = Arc::clone(&shared.events);
+    Checker::new(tokio::runtime::Handle::current(), events, refresh)
+}
+
+fn front(config: &Config, shared: &Shared) -> Front {
+    let parts = proxy::Parts {
+        pools: Arc::clone(&shared.pools),
+        metrics: Arc::clone(&shared.metrics),
+        client: config.client.clone(),
+        running: Arc::clone(&shared.running),
+        access_log: config.log.access,
+    };
+    Front::new(parts, workers(config), Arc::clone(&shared.connections))
+}
+
+fn workers(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    config.workers.unwrap_or_else(cores)
+}
+
+fn load_tokens(config: &Config) -> Result<Option<Tokens>, StartError> {
+    let Some(tcp) = &config.admin.tcp else {
+        return Ok(None);
+    };
+    let files = tcp
+        .tokens
+        .iter()
+        .map(|token| (token.name.clone(), token.file.clone()));
+    let tokens = Tokens::load(files.collect()).map_err(|error| format!("admin.tokens: {error}"))?;
+    Ok(Some(tokens))
+}
+
+/// Where operators and Prometheus come in.
+struct Doors {
+    unix: tokio::net::UnixListener,
+    tcp: Option<Bound>,
+    tokens: Option<Tokens>,
+    metrics: Option<Bound>,
+}
+
+/// Serves the admin API and the metrics listener; they go on while the last exchanges finish.
+fn serve_operators(
+    doors: Doors,
+    process: Process,
+    control: &Arc<Control>,
+    shared: &Shared,
+    stopping: &watch::Receiver<bool>,
+) -> Result<JoinSet<()>, StartError> {
+    let router = admin::router(Admin {
+        control: Arc::clone(control),
+        process,
+    });
+    let listener = |bound: Bound| {
+        tokio::net::TcpListener::from_std(bound.listener)
+            .map_err(|error| format!("{}: {error}", bound.address))
+    };
+    let mut serving = JoinSet::new();
+    serving.spawn(admin::serve_unix(
+        doors.unix,
+        router.clone(),
+        std::future::pending(),
+    ));
+    if let (Some(bound), Some(tokens)) = (doors.tcp, doors.tokens) {
+        let door = TcpDoor { tokens, host: None };
+        serving.spawn(admin::serve_tcp(
+            listener(bound)?,
+            router,
+            door,
+            std::future::pending(),
+        ));
+    }
+    if let Some(bound) = doors.metrics {
+        let (metrics, stopping) = (Arc::clone(&shared.metrics), stopping.clone());
+        let plain = admin::plain::router(
+            Arc::new(move || metrics.render()),
+            Arc::new(move || !*stopping.borrow()),
+        );
+        serving.spawn(admin::serve_plain(
+            listener(bound)?,
+            plain,
+            std::future::pending(),
+        ));
+    }
+    Ok(serving)
+}
+
+/// Opens the state file if there is one, off the async threads, and reads what it has.
+async fn open_state(
+    config: &Config,
+) -> Result<(Arc<dyn Store>, Option<crate::pool::model::Model>), StartError> {
+    let Some(path) = config.state.clone() else {
+        tracing::warn!("no state file: what the admin API changes is lost at the next start");
+        return Ok((Arc::new(Forgetful), None));
+    };
+    let opened = tokio::task::spawn_blocking(move || {
+        let state = StateFile::open(path);
+        state
+            .check()
+            .map_err(|error| format!("state.file: {error}"))?;
+        let loaded = state.load();
+        Ok::<_, String>((state, loaded))
+    });
+    let (state, loaded) = opened.await.map_err(|error| error.to_string())??;
+    for warning in &loaded.warnings {
+        tracing::error!("{warning}");
+    }
+    Ok((Arc::new(state), loaded.model))
+}
+
+/// Follows the published snapshots: who is to be probed, and whose metrics are to be ready.
+async fn keep_probing(pools: Arc<Pools>, metrics: Arc<Metrics>, checker: Checker) {
+    let mut published = pools.follow();
+    loop {
+        published.borrow_and_update();
+        let snapshot = pools.load_full();
+        metrics.prepare();
+        let wanted = snapshot
+            .entries()
+            .filter(|(_, entry)| !entry.backend.reading().is_sealed())
+            .map(|(pool, entry)| (Arc::clone(&entry.backend), pool.settings.health.clone()));
+        checker.reconcile(wanted.collect());
+        drop(snapshot);
+        if published.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Resolves when every listener for clients is closed.
+type Closed = tokio::sync::oneshot::Receiver<()>;
+
+/// Serves clients on pingora's runtime until `stopping` says so. The runtime lives as long as the
+/// process: exchanges go on after the listeners are closed.
+fn accept_clients(
+    front: Front,
+    sockets: Vec<Bound>,
+    config: &Config,
+    stopping: watch::Receiver<bool>,
+) -> Closed {
+    let workers = workers(config);
+    let (closed_tx, closed) = tokio::sync::oneshot::channel();
+    let (table, listeners) = sockets::hand_over(sockets);
+    let runtime = PingoraRuntime::new_no_steal(workers, "clients");
+    let handle = runtime.get_handle().clone();
+    handle.spawn(async move {
+        let _runtime = runtime;
+        let mut service = Service::new("clients".to_owned(), front);
+        for listener in listeners {
+            service.add_listener(listener);
+        }
+        service.start_service(Some(table), stopping, workers).await;
+        let _ = closed_tx.send(());
+        // Dropping the runtime would end its exchanges, so it is never dropped.
+        std::future::pending::<()>().await;
+    });
+    closed
+}
+
+fn about(sockets: &Sockets) -> Process {
+    let status = |bound: &Bound| ListenerStatus {
+        address: bound.address.to_string(),
+    };
+    Process {
+        started: SystemTime::now(),
+        listeners: sockets.clients.iter().map(status).collect(),
+        admin: sockets.admin.as_ref().map(status),
+        metrics: sockets.metrics.as_ref().map(status),
+    }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    Stop,
+    EndNow,
+    Reload,
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.term.recv() => Asked::Stop,
+            _ = self.int.recv() => Asked::EndNow,
+            _ = self.hup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Resolves with the next signal that ends the process: a second SIGTERM, or a SIGINT.
+    async fn end_now(&mut self) {
+        while self.next().await == Asked::Reload {}
+    }
+}

@@ -1,0 +1,3 @@
+module tidegate.test/app
+
+go 1.19

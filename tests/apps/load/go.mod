@@ -1,0 +1,3 @@
+module tidegate.test/load
+
+go 1.19

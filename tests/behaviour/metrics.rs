@@ -1,0 +1,122 @@
+//! Metrics: counted where it happened, gone with the backend.
+
+use crate::support::{App, Proxy, Setup, get};
+
+#[tokio::test]
+async fn exchanges_are_counted_and_series_go_with_their_backend() {
+    let (mut a, b) = (App::start("a").await, App::start("b").await);
+    let proxy = Proxy::start(Setup::web(&[("a", &a)])).await;
+    proxy.until_healthy(&["a"]).await;
+    for _ in 0..5 {
+        proxy.fetch(get("/quick")).await.unwrap().unwrap();
+    }
+    let answer = proxy.fetch(get("/door"));
+    let entered = a.entered().await;
+    let text = proxy.metrics().await;
+    let generation = proxy.backend("a").await["generation"].clone();
+    let of_a = format!("backend=\"a\",generation=\"{generation}\",pool=\"web\"");
+    let line = |text: &str, name: &str, labels: &[&str]| -> String {
+        let mut lines = text.lines().filter(|line| {
+            line.starts_with(name) && labels.iter().all(|label| line.contains(label))
+        });
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("no {name} with {labels:?} in\n{text}"));
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    let ours = ["backend=\"a\"", "pool=\"web\""];
+    assert!(text.contains(&of_a), "{text}");
+    assert_eq!(
+        line(&text, "tidegate_backend_requests_in_flight", &ours),
+        "1"
+    );
+    let ok = ["backend=\"a\"", "class=\"2xx\""];
+    assert_eq!(line(&text, "tidegate_backend_responses_total", &ok), "5");
+    let healthy = ["backend=\"a\"", "health=\"healthy\""];
+    assert_eq!(line(&text, "tidegate_backend_health", &healthy), "1");
+    assert_eq!(
+        line(&text, "tidegate_pool_eligible_backends", &["pool=\"web\""]),
+        "1"
+    );
+    assert_eq!(
+        line(
+            &text,
+            "tidegate_backend_request_duration_seconds_count",
+            &ours
+        ),
+        "5"
+    );
+    entered.release("x").await;
+    answer.await.unwrap().unwrap();
+
+    let body = format!("{{\"id\": \"b\", \"address\": \"{}\"}}", b.address);
+    proxy
+        .admin_with("POST", "/v1/pools/web/backends", &body)
+        .await;
+    let drained = proxy
+        .admin("POST", "/v1/pools/web/backends/a/drain")
+        .await
+        .json();
+    assert_eq!(drained["outcome"], "clean");
+    let text = proxy.metrics().await;
+    let drains = ["pool=\"web\"", "outcome=\"clean\""];
+    assert_eq!(line(&text, "tidegate_drains_total", &drains), "1");
+    assert_eq!(
+        line(
+            &text,
+            "tidegate_drain_duration_seconds_count",
+            &["pool=\"web\""]
+        ),
+        "1"
+    );
+    assert_eq!(line(&text, "tidegate_backend_drained", &ours), "1");
+    proxy.admin("DELETE", "/v1/pools/web/backends/a").await;
+    let text = proxy.metrics().await;
+    assert!(
+        !text.contains("backend=\"a\""),
+        "series of a removed backend stay:\n{text}"
+    );
+}
+
+#[tokio::test]
+async fn errors_of_the_proxy_are_counted_by_their_word() {
+    let proxy = Proxy::start(Setup::web_with(&[], "hold: {timeout: 0s}")).await;
+    proxy.fetch(get("/")).await.unwrap().unwrap();
+    let text = proxy.metrics().await;
+    let mut lines = text
+        .lines()
+        .filter(|line| line.starts_with("tidegate_pool_errors_total"));
+    let line = lines.find(|line| line.contains("no_backend"));
+    assert!(line.is_some_and(|line| line.ends_with(" 1")), "{text}");
+}
+
+#[tokio::test]
+async fn healthz_and_readyz_answer_on_the_metrics_listener() {
+    let proxy = Proxy::start(Setup::web(&[])).await;
+    let status = proxy.admin("GET", "/v1/status").await.json();
+    let address = status["metrics"]["address"].as_str().unwrap().to_owned();
+    for path in ["/healthz", "/readyz"] {
+        let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let answer = crate::support::Wire::new(stream)
+            .exchange(get(path))
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+}
+
+/// For the test script: the text that `promtool check metrics` is given.
+#[tokio::test]
+async fn the_text_for_promtool_is_written() {
+    let Some(path) = std::env::var_os("TIDEGATE_METRICS_SAMPLE") else {
+        return;
+    };
+    let a = App::start("a").await;
+    let proxy = Proxy::start(Setup::web(&[("a", &a)])).await;
+    proxy.until_healthy(&["a"]).await;
+    proxy.fetch(get("/quick")).await.unwrap().unwrap();
+    proxy
+        .admin("POST", "/v1/pools/web/backends/a/drain?force")
+        .await;
+    std::fs::write(path, proxy.metrics().await).unwrap();
+}

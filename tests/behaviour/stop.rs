@@ -1,0 +1,92 @@
+//! The stop: in-flight exchanges finish, and the process ends with the last one.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+
+use crate::support::{App, Proxy, Setup, get, within};
+
+async fn one() -> (App, Proxy) {
+    let app = App::start("a").await;
+    let proxy = Proxy::start(Setup::web(&[("a", &app)])).await;
+    proxy.until_healthy(&["a"]).await;
+    (app, proxy)
+}
+
+#[tokio::test]
+async fn sigterm_closes_the_listeners_and_ends_with_the_last_exchange() {
+    let (mut app, mut proxy) = one().await;
+    let answer = proxy.fetch(get("/door"));
+    let entered = app.entered().await;
+    let _idle = proxy.client().await;
+    proxy.signal(Signal::TERM);
+    within("the listener to close", async {
+        while TcpStream::connect(&proxy.address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    assert!(proxy.is_running(), "an exchange is in flight");
+    entered.release("finished").await;
+    assert_eq!(answer.await.unwrap().unwrap().text(), "finished");
+    let last = Instant::now();
+    assert!(proxy.ended().await.success());
+    assert!(
+        last.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        last.elapsed()
+    );
+    assert!(
+        !proxy.path("admin.sock").exists(),
+        "its own socket is unlinked"
+    );
+}
+
+#[tokio::test]
+async fn with_nothing_in_flight_it_ends_at_once() {
+    let (_app, mut proxy) = one().await;
+    let mut idle = proxy.client().await;
+    idle.exchange(get("/quick")).await.unwrap();
+    proxy.signal(Signal::TERM);
+    let begun = Instant::now();
+    assert!(proxy.ended().await.success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_second_sigterm_ends_it_at_once() {
+    let (mut app, mut proxy) = one().await;
+    let answer = proxy.fetch(get("/door"));
+    let _entered = app.entered().await;
+    proxy.signal(Signal::TERM);
+    within("the stop to begin", async {
+        while !proxy.log().contains("stopping") {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    assert!(proxy.is_running());
+    proxy.signal(Signal::TERM);
+    proxy.ended().await;
+    assert!(answer.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn the_deadline_of_the_stop_holds() {
+    let mut app = App::start("a").await;
+    let mut setup = Setup::web(&[("a", &app)]);
+    setup.extra = "shutdown: {timeout: 200ms}\n".into();
+    let mut proxy = Proxy::start(setup).await;
+    proxy.until_healthy(&["a"]).await;
+    let answer = proxy.fetch(get("/door"));
+    let _entered = app.entered().await;
+    proxy.signal(Signal::TERM);
+    proxy.ended().await;
+    assert!(answer.await.unwrap().is_err());
+    assert!(proxy.log().contains("shutdown.timeout"), "{}", proxy.log());
+}

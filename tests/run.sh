@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+#
+# All tests, in one command, on a fresh Debian or Ubuntu with Rust. What they need is installed first.
+#
+#   ./tests/run.sh           the tier of CI, under 30 minutes on two cores from an empty target folder
+#   ./tests/run.sh --full    the same with high counts: more deploys, more random cases
+#   ./tests/run.sh NAME...   only some steps, such as `./tests/run.sh fmt clippy unit`
+#
+# A missing tool is a failure, never a skip. The last lines say how each step went and how long it took; the exit
+# code is 1 if one failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+
+readonly all_steps=(tools fmt clippy build unit behaviour model doc scripts prometheus go rolling deploys)
+tier=ci
+steps=()
+for argument in "$@"; do
+  case $argument in
+    --full) tier=full ;;
+    -h | --help) sed -n '3,10s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    *)
+      [[ " ${all_steps[*]} " == *" $argument "* ]] || {
+        printf 'error: found step "%s", expected one of: %s\n' "$argument" "${all_steps[*]}" >&2
+        exit 2
+      }
+      steps+=("$argument")
+      ;;
+  esac
+done
+((${#steps[@]})) || steps=("${all_steps[@]}")
+export CARGO_TERM_COLOR=never
+[[ $tier == ci ]] || export PROPTEST_CASES=20000
+
+target=${CARGO_TARGET_DIR:-$root/target}
+work=$(mktemp -d -t tidegate-tests.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+
+# --- steps -----------------------------------------------------------------------------------------------------
+
+# Debian's package for each command that is needed.
+tools() {
+  local packages=() as_root=() pair
+  for pair in cmake:cmake cc:build-essential make:build-essential go:golang-go shellcheck:shellcheck \
+    promtool:prometheus curl:curl ss:iproute2 flock:util-linux; do
+    command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
+  done
+  if ((${#packages[@]})); then
+    ((EUID == 0)) || as_root=(sudo)
+    "${as_root[@]}" apt-get update -q
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${packages[@]}"
+  fi
+  cargo --version
+  cargo fmt --version
+  cargo clippy --version
+  go version
+  shellcheck --version | sed -n 2p
+  promtool --version | head -n 1
+}
+
+fmt() { cargo fmt --all --check; }
+
+clippy() { cargo clippy --locked --all-targets -- -D warnings; }
+
+build() { cargo build --release --locked; }
+
+unit() { cargo test --locked --lib --bins; }
+
+behaviour() { TIDEGATE_METRICS_SAMPLE=$target/metrics.txt cargo test --locked --test behaviour; }
+
+model() { cargo test --locked --test claim_model; }
+
+doc() {
+  cargo test --locked --doc
+  RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
+}
+
+scripts() {
+  local files
+  mapfile -t files < <(git ls-files '*.sh' .ci/run)
+  shellcheck "${files[@]}"
+}
+
+prometheus() {
+  promtool check rules deploy/prometheus/tidegate.rules.yml
+  promtool test rules deploy/prometheus/tidegate.rules.test.yml
+  [[ -s $target/metrics.txt ]] || { echo 'error: no sample of the metrics; run the step "behaviour" first' >&2 && return 1; }
+  promtool check metrics <"$target/metrics.txt"
+}
+
+go_apps() {
+  local app
+  for app in tests/apps/go tests/apps/load; do
+    cd "$root/$app"
+    test -z "$(gofmt -l .)"
+    go vet ./...
+    go test ./...
+  done
+}
+
+rolling() { tests/scripts/rolling_test.sh; }
+
+deploys() {
+  local count=10
+  [[ $tier == ci ]] || count=50
+  TIDEGATE=$target/release/tidegate DEPLOYS=$count tests/scripts/deploy_test.sh
+}
+
+# --- the run ---------------------------------------------------------------------------------------------------
+
+failed=0 table=()
+for step in "${steps[@]}"; do
+  printf '\n=== %s\n' "$step"
+  name=$step
+  [[ $step != go ]] || name=go_apps
+  began=$SECONDS result=ok
+  # In a shell of its own: a step ends at its first failing command, the run goes on.
+  # Not in a condition: bash would switch -e off inside it.
+  set +e
+  (set -e && "$name")
+  code=$?
+  set -e
+  ((code == 0)) || { result=FAILED && failed=$((failed + 1)); }
+  table+=("$(printf '%-12s %-7s %4ds' "$step" "$result" $((SECONDS - began)))")
+done
+
+printf '\n=== %s tier\n' "$tier"
+printf '%s\n' "${table[@]}"
+printf '%d passed, %d failed\n' $((${#steps[@]} - failed)) "$failed"
+((failed == 0))
