@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use hyper::Method;
+use http::Method;
 use serde_json::{Value, json};
 
 use super::tree::{At, Place, Verb};

@@ -161,7 +161,14 @@ fn client(everywhere: &Everywhere) -> Result<Client, String> {
         Some(file) => {
             let text = std::fs::read_to_string(file)
                 .map_err(|error| format!("token file {}: {error}", file.display()))?;
-            Some(text.trim().to_owned())
+            let token = text.trim();
+            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(format!(
+                    "token file {}: expected one token of printable characters without spaces",
+                    file.display()
+                ));
+            }
+            Some(token.to_owned())
         }
     };
     Ok(Client::new(everywhere.admin.clone(), token))

@@ -65,7 +65,8 @@ async fn tcp_always_demands_a_token() {
     let right = ask("Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n").await;
     assert_eq!(right.status(), 200);
     let endpoint = format!("http://{address}");
-    let (file, wrong) = (file.to_str().unwrap(), proxy.path("log"));
+    let (file, wrong) = (file.to_str().unwrap(), proxy.path("wrong"));
+    std::fs::write(&wrong, "fedcba9876543210fedcba9876543210\n").unwrap();
     let good = proxy
         .cli(&["--admin", &endpoint, "--token-file", file, "status"])
         .await;
@@ -80,6 +81,22 @@ async fn tcp_always_demands_a_token() {
         ])
         .await;
     assert_eq!(bad.status.code(), Some(9), "{bad:?}");
+    std::fs::write(&wrong, "two\nlines\n").unwrap();
+    let none = proxy
+        .cli(&[
+            "--admin",
+            &endpoint,
+            "--token-file",
+            wrong.to_str().unwrap(),
+            "status",
+        ])
+        .await;
+    let words = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert_eq!(none.status.code(), Some(2), "{words}");
+    assert!(
+        words.contains("expected one token of printable characters"),
+        "{words}"
+    );
 }
 
 #[tokio::test]
@@ -114,8 +131,10 @@ async fn the_openapi_document_describes_what_runs() {
                 "{method} {path} answered {status}: {documented}"
             );
             let kind = answer.field("content-type").unwrap().to_owned();
+            // The document does not describe itself.
+            let is_described = documented[&status]["content"][&kind].is_object();
             assert!(
-                documented[&status]["content"][&kind].is_object(),
+                is_described || path == "/openapi.json",
                 "{method} {path}: {kind}"
             );
             calls += 1;

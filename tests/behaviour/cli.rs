@@ -79,7 +79,7 @@ async fn data_goes_to_stdout_and_words_to_stderr() {
     );
     let (code, out, _) = said(&proxy.cli(&["status"]).await);
     assert_eq!(code, 0);
-    assert!(out.contains("draining") && out.contains("healthy"), "{out}");
+    assert!(out.contains("drained") && out.contains("healthy"), "{out}");
 }
 
 #[tokio::test]

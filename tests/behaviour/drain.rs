@@ -276,14 +276,20 @@ async fn a_timeout_that_closes_cuts_what_is_left_and_says_so() {
 
 #[tokio::test]
 async fn an_idle_exchange_is_cut_and_a_moving_one_may_finish() {
-    let (mut a, mut b, proxy) = pair().await;
-    let (_dead, dead_answer) = enter(&proxy, &mut a, &mut b).await;
-    let (mut moving, moving_answer) = enter(&proxy, &mut a, &mut b).await;
+    let (mut a, _b, proxy) = pair().await;
+    // With the other one out of the way both requests go to `a`.
+    proxy
+        .admin("POST", "/v1/pools/web/backends/b/standby")
+        .await;
+    let dead_answer = proxy.fetch(get("/door"));
+    let _dead = a.entered().await;
+    let moving_answer = proxy.fetch(get("/door"));
+    let mut moving = a.entered().await;
     moving
         .wire
         .send("HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n")
         .await;
-    let path = format!("{DRAIN_A}?idle_timeout=400ms&on_timeout=close");
+    let path = format!("{DRAIN_A}?force&idle_timeout=400ms&on_timeout=close");
     let drain = proxy.admin_later("POST", &path);
     for _ in 0..30 {
         moving.wire.send(".").await;

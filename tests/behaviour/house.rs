@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "backend", "drain", "events", "outcome", "pool", "report", "spec",
         ],
     ),
-    ("state", &["control", "pool", "spec"]),
+    ("state", &["backend", "control", "pool", "spec"]),
     ("metrics", &["backend", "events", "pool", "spec"]),
     ("config", &["spec"]),
     ("proxy", &["backend", "metrics", "pool", "shutdown", "spec"]),
@@ -39,7 +39,9 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ),
     (
         "cli",
-        &["admin", "config", "outcome", "report", "server", "spec"],
+        &[
+            "admin", "config", "control", "outcome", "pool", "report", "server", "spec",
+        ],
     ),
 ];
 

@@ -1,6 +1,6 @@
 //! Metrics: counted where it happened, gone with the backend.
 
-use crate::support::{App, Proxy, Setup, get};
+use crate::support::{App, Proxy, Setup, get, within};
 
 #[tokio::test]
 async fn exchanges_are_counted_and_series_go_with_their_backend() {
@@ -10,11 +10,23 @@ async fn exchanges_are_counted_and_series_go_with_their_backend() {
     for _ in 0..5 {
         proxy.fetch(get("/quick")).await.unwrap().unwrap();
     }
+    proxy
+        .until("a", "idle", |backend| backend["requests"] == 0)
+        .await;
     let answer = proxy.fetch(get("/door"));
     let entered = a.entered().await;
-    let text = proxy.metrics().await;
+    let text = within("five to be counted", async {
+        loop {
+            let text = proxy.metrics().await;
+            if text.contains("class=\"2xx\"} 5\n") {
+                return text;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     let generation = proxy.backend("a").await["generation"].clone();
-    let of_a = format!("backend=\"a\",generation=\"{generation}\",pool=\"web\"");
+    let of_a = format!("pool=\"web\",backend=\"a\",generation=\"{generation}\"");
     let line = |text: &str, name: &str, labels: &[&str]| -> String {
         let mut lines = text.lines().filter(|line| {
             line.starts_with(name) && labels.iter().all(|label| line.contains(label))
@@ -82,12 +94,19 @@ async fn exchanges_are_counted_and_series_go_with_their_backend() {
 async fn errors_of_the_proxy_are_counted_by_their_word() {
     let proxy = Proxy::start(Setup::web_with(&[], "hold: {timeout: 0s}")).await;
     proxy.fetch(get("/")).await.unwrap().unwrap();
-    let text = proxy.metrics().await;
-    let mut lines = text
-        .lines()
-        .filter(|line| line.starts_with("tidegate_pool_errors_total"));
-    let line = lines.find(|line| line.contains("no_backend"));
-    assert!(line.is_some_and(|line| line.ends_with(" 1")), "{text}");
+    // The record is made when the exchange has ended, which is after the client has its answer.
+    within("the count", async {
+        loop {
+            let text = proxy.metrics().await;
+            let mut lines = text.lines();
+            let counted = "tidegate_pool_errors_total{pool=\"web\",error=\"no_backend\"} 1";
+            if lines.any(|line| line == counted) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

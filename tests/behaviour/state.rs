@@ -92,10 +92,8 @@ async fn what_cannot_be_stored_is_not_done() {
     let (a, b) = (App::start("a").await, App::start("b").await);
     let proxy = with_state(&[("a", &a), ("b", &b)]).await;
     proxy.until_healthy(&["a", "b"]).await;
-    // A folder in the place of the file: it cannot be replaced by rename, not even by root.
-    std::fs::remove_file(proxy.path("state.json")).unwrap();
-    std::fs::create_dir(proxy.path("state.json")).unwrap();
-    std::fs::write(proxy.path("state.json").join("x"), "").unwrap();
+    // A folder in the place of the file that a save writes first: not even root can write it.
+    std::fs::create_dir(proxy.path("state.json.tmp")).unwrap();
     let failed = proxy.admin("POST", "/v1/pools/web/backends/a/drain").await;
     assert_eq!(
         (failed.status(), failed.json()["outcome"].clone()),

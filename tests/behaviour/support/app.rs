@@ -176,7 +176,7 @@ async fn converse(
         if std::mem::take(&mut is_first) {
             counts.connections.fetch_add(1, Ordering::SeqCst);
         }
-        if request.path() == "/quick" {
+        if request.path().split('?').next() == Some("/quick") {
             let length = name.len();
             wire.send(format!(
                 "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}"
