@@ -24,6 +24,7 @@ mod front;
 mod headers;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -127,13 +128,22 @@ fn fail(context: &mut Context, failure: Failure) -> Box<Error> {
     Error::new(ErrorType::HTTPStatus(failure.status()))
 }
 
+/// Upgrades so far.
+static UPGRADES: AtomicU64 = AtomicU64::new(0);
+
 fn peer(backend: &Backend, clocks: &TimeoutSpec, is_upgrade: bool) -> Result<HttpPeer> {
     let mut peer = match backend.target() {
         Target::Tcp(address) => HttpPeer::new(address, false, String::new()),
         Target::Unix(path) => HttpPeer::new_uds(&path.to_string_lossy(), false, String::new())?,
     };
     // A new process on the same address never inherits a connection of the old one.
-    peer.group_key = backend.generation();
+    // An upgrade takes its connection for good, so it gets a new one: pingora 0.9.1 ends a tunnel
+    // at once when the 101 is there before it has noted that the request has no body, which on a
+    // reused connection one upgrade in twenty meets. The number is never used for another.
+    peer.group_key = match is_upgrade {
+        false => backend.generation(),
+        true => u64::MAX - UPGRADES.fetch_add(1, Ordering::Relaxed),
+    };
     let options = &mut peer.options;
     options.connection_timeout = Some(clocks.connect);
     options.total_connection_timeout = Some(clocks.connect);

@@ -16,7 +16,9 @@ const ACCESS: &str = "tidegate::access";
 /// syntax of `tracing_subscriber::EnvFilter`.
 pub(super) fn init(config: &LogConfig) -> Result<(), String> {
     let level = config.level.as_str();
-    let default = format!("{level},pingora_core=error,pingora_proxy=off,{ACCESS}=off");
+    let default = format!(
+        "{level},pingora_core=error,pingora_core::connectors=off,pingora_proxy=off,{ACCESS}=off"
+    );
     let filter = match std::env::var("TIDEGATE_LOG") {
         Ok(text) => EnvFilter::try_new(format!("{text},{ACCESS}=off"))
             .map_err(|error| format!("TIDEGATE_LOG: {error}"))?,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -133,9 +134,14 @@ func TestTheCommandEndsOnASignal(t *testing.T) {
 	}
 	call := func() (string, int) {
 		cmd := exec.Command(binary, "-target", "http://"+addr, "-rate", "fast=50,slow=10", "-slow", "500ms", "-duration", "0", "-json", json)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
 		time.AfterFunc(time.Second, func() { cmd.Process.Signal(syscall.SIGTERM) })
-		out, _ := cmd.CombinedOutput()
-		return string(out), cmd.ProcessState.ExitCode()
+		cmd.Wait()
+		return out.String(), cmd.ProcessState.ExitCode()
 	}
 	out, code := call()
 	if code != 0 || !strings.HasPrefix(out, "kind ") {

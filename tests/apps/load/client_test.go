@@ -196,6 +196,7 @@ func TestMain(m *testing.M) {
 
 func TestAResetIsAFailure(t *testing.T) {
 	for _, text := range []string{"", withLength(right)[:60]} {
+		text := text
 		server := serve(t, func(_ string, _ int, conn *net.TCPConn, _ *bufio.Reader) bool {
 			conn.Write([]byte(text))
 			time.Sleep(20 * time.Millisecond)
@@ -286,6 +287,24 @@ func TestASlowAnswerIsAFailure(t *testing.T) {
 	})
 	if got := judged(t, "eight", server.addr); got != "timeout" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestEachRequestOnAKeptConnectionHasItsOwnTime(t *testing.T) {
+	server := serve(t, func(_ string, _ int, conn *net.TCPConn, _ *bufio.Reader) bool {
+		time.Sleep(250 * time.Millisecond)
+		conn.Write([]byte(withLength(right)))
+		return true
+	})
+	c := newClient(server.addr, "test", newRecord(1))
+	defer c.close()
+	for i := 0; i < 3; i++ {
+		if got := reasonOf(kinds["eight"](arrival("eight", c))); got != "ok" {
+			t.Errorf("got %q", got)
+		}
+	}
+	if n := server.conns.Load(); n != 1 {
+		t.Errorf("the server saw %d connections", n)
 	}
 }
 
