@@ -10,7 +10,8 @@ use crate::backend::{Admission, Generation};
 use crate::events::{About, Happening};
 use crate::outcome::Outcome;
 use crate::pool::FileSettings;
-use crate::pool::model::{Merged, Model};
+use crate::pool::merge::Merged;
+use crate::pool::model::Model;
 use crate::report::Answer;
 use crate::spec::{Address, Intent, Target, Topology};
 

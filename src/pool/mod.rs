@@ -18,6 +18,7 @@
 //! every change. Who reads: every request, without a lock.
 
 pub mod hold;
+pub mod merge;
 pub mod model;
 pub mod route;
 pub mod select;

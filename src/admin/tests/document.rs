@@ -70,7 +70,7 @@ fn it_lists_every_operation_with_its_options() {
             format!(
                 "post {backend}/drain [wait,timeout,on_timeout,idle_timeout,close_after,spread,force] 200,202,{everywhere},404,408,409,413,500,503"
             ),
-            format!("post {backend}/ready [wait] 200,{everywhere},404,408,409,413,500,503"),
+            format!("post {backend}/ready [wait] 200,202,{everywhere},404,408,409,413,500,503"),
             format!("post {backend}/standby [force] 200,{everywhere},404,409,413,500,503"),
             format!("post /v1/reload [] 200,{everywhere},413,422,500,503"),
         ]

@@ -1,13 +1,14 @@
 //! What the model promises: the rules of add, find and merge, each by name, and the header's
 //! invariants over random histories.
 
-use std::collections::HashSet;
+use crate::pool::merge::Merged;
+use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::pool::testing::settings;
-use crate::spec::PoolSpec;
+use crate::spec::{PoolSpec, Topology};
 
 const NOW: UnixMillis = 1_760_000_000_000;
 
