@@ -103,7 +103,7 @@ pub(super) async fn backend(
 ) -> Reply {
     let control = &served.admin.control;
     let answer = match look.wait_for {
-        None => control.backend_status(&pool, &backend).await,
+        None => control.backend_status(&pool, &backend),
         Some(what) => {
             let wait = look.wait.unwrap_or(WAIT_FOR_DEFAULT);
             control.wait(pool, backend, what, wait).await

@@ -85,12 +85,10 @@ impl Control {
     ) -> Answer {
         let control = Arc::clone(self);
         self.run(async move {
-            let model = control.model.lock().await;
-            let member = match model.find(&pool, &backend) {
-                Ok(member) => member.clone(),
+            let member = match control.locate(&pool, &backend) {
+                Ok(member) => member,
                 Err(refusal) => return control.stopped(refusal.into(), &pool, Some(&backend)),
             };
-            drop(model);
             if member.intent == Intent::Active {
                 return control
                     .answer(
@@ -130,12 +128,10 @@ impl Control {
         what: Wait,
         wait: Duration,
     ) -> Answer {
-        let model = self.model.lock().await;
-        let member = match model.find(&pool, &backend) {
-            Ok(member) => member.clone(),
+        let member = match self.locate(&pool, &backend) {
+            Ok(member) => member,
             Err(refusal) => return self.stopped(refusal.into(), &pool, Some(&backend)),
         };
-        drop(model);
         match what {
             Wait::Healthy => self.healthy_answer(&pool, &member, wait).await,
             Wait::Drained => self.wait_drained(&pool, &member, wait).await,

@@ -65,7 +65,9 @@ impl Control {
             actor: Some(actor.0.clone()),
             ..About::default()
         };
-        let mut model = self.model.lock().await;
+        // One reload at a time, from the reading on: an older file must not be applied last. The
+        // change lock is taken only when names are resolved, which may take seconds.
+        let _reloading = self.reloading.lock().await;
         let rejected = |problems: usize, text: String| {
             let about = about.clone();
             self.events
@@ -81,6 +83,7 @@ impl Control {
             Ok((targets, _)) => targets,
             Err(text) => return rejected(1, text),
         };
+        let mut model = self.model.lock().await;
         let state = model.clone();
         let merged = self
             .apply(&mut model, state, &file, &targets, Admission::Added)

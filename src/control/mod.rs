@@ -102,6 +102,8 @@ pub struct Control {
     resolver: Box<dyn Resolve>,
     /// The model that is published. Its lock is the change lock.
     model: tokio::sync::Mutex<Model>,
+    /// Held by a reload, before and together with the change lock.
+    reloading: tokio::sync::Mutex<()>,
     /// The drain of each generation that is draining or drained.
     drains: Mutex<HashMap<Generation, Arc<Drain>>>,
 }
@@ -176,6 +178,7 @@ impl Control {
             source: parts.source,
             resolver: parts.resolver,
             model: tokio::sync::Mutex::default(),
+            reloading: tokio::sync::Mutex::default(),
             drains: Mutex::default(),
         })
     }

@@ -6,7 +6,7 @@ use super::{Control, unix_millis};
 use crate::backend::{Backend, ExchangeReport, Generation};
 use crate::drain::{Drain, LISTED_MAX};
 use crate::outcome::Outcome;
-use crate::pool::model::{BackendRef, Refusal};
+use crate::pool::model::{BackendRef, Member, Refusal};
 use crate::pool::{Entry, Pool};
 use crate::report::{
     Answer, BackendStatus, DrainStatus, ExchangeStatus, PoolStatus, ProbeStatus, Serving,
@@ -33,19 +33,29 @@ impl Control {
     }
 
     /// One backend.
-    pub async fn backend_status(&self, pool: &PoolName, backend: &BackendRef) -> Answer {
-        let model = self.model.lock().await;
-        let found = model.find(pool, backend).map(|member| member.generation);
-        drop(model);
-        match found {
-            Ok(generation) => self.answer(
-                Outcome::Done,
-                format!("{pool}/{}", backend.id),
-                pool,
-                generation,
-            ),
+    pub fn backend_status(&self, pool: &PoolName, backend: &BackendRef) -> Answer {
+        match self.locate(pool, backend) {
+            Ok(member) => {
+                let name = format!("{pool}/{}", backend.id);
+                self.answer(Outcome::Done, name, pool, member.generation)
+            }
             Err(refusal) => self.stopped(refusal.into(), pool, Some(backend)),
         }
+    }
+
+    /// The member that a reference names, as it is published. For those who only look: it takes no
+    /// lock, so nobody who looks waits for a change that is being stored.
+    pub(super) fn locate(&self, pool: &PoolName, backend: &BackendRef) -> Result<Member, Refusal> {
+        let snapshot = self.pools.load();
+        let pool = snapshot
+            .pool(pool)
+            .ok_or_else(|| Refusal::UnknownPool(pool.to_string()))?;
+        let members = pool.entries.iter().map(|entry| &entry.member);
+        let member = backend.pick(members).cloned();
+        member.ok_or_else(|| Refusal::UnknownBackend {
+            pool: pool.name.to_string(),
+            backend: backend.to_string(),
+        })
     }
 
     /// An answer about one generation, with everything filled in as it stands now.
@@ -68,17 +78,8 @@ impl Control {
         pool: &PoolName,
         backend: Option<&BackendRef>,
     ) {
-        let snapshot = self.pools.load();
-        let generation = snapshot.pool(pool).and_then(|pool| {
-            let backend = backend?;
-            let of_id = pool.entries.iter().map(|entry| &entry.member);
-            of_id
-                .filter(|member| member.id == backend.id)
-                .filter(|member| backend.generation.is_none_or(|g| g == member.generation))
-                .max_by_key(|member| (member.is_live(), member.generation))
-                .map(|member| member.generation)
-        });
-        drop(snapshot);
+        let member = backend.and_then(|backend| self.locate(pool, backend).ok());
+        let generation = member.map(|member| member.generation);
         self.fill(answer, pool, generation);
     }
 

@@ -113,6 +113,29 @@ impl BackendRef {
     }
 }
 
+impl BackendRef {
+    /// The one it names among the members of a pool: the numbered one, else the live one of the id,
+    /// else the newest.
+    pub fn pick<'a>(&self, members: impl Iterator<Item = &'a Member>) -> Option<&'a Member> {
+        members
+            .filter(|member| member.id == self.id)
+            .filter(|member| {
+                self.generation
+                    .is_none_or(|number| number == member.generation)
+            })
+            .max_by_key(|member| (member.is_live(), member.generation))
+    }
+}
+
+impl std::fmt::Display for BackendRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.generation {
+            Some(number) => write!(f, "{}@{number}", self.id),
+            None => self.id.fmt(f),
+        }
+    }
+}
+
 /// Why an operation on the model is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -185,24 +208,15 @@ impl Model {
             .ok_or_else(|| Refusal::UnknownPool(pool.to_string()))
     }
 
-    /// The member a reference names: the numbered one, else the live one of the id, else the newest.
+    /// The member a reference names; see [`BackendRef::pick`].
     pub fn find(&self, pool: &PoolName, backend: &BackendRef) -> Result<&Member, Refusal> {
-        let of_id = || {
-            let members = &self.pools.get(pool)?.members;
-            let mut of_id = members.iter().filter(|member| member.id == backend.id);
-            match backend.generation {
-                Some(number) => of_id.find(|member| member.generation == number),
-                None => of_id.max_by_key(|member| (member.is_live(), member.generation)),
-            }
-        };
-        self.pool(pool)?;
-        of_id().ok_or_else(|| Refusal::UnknownBackend {
-            pool: pool.to_string(),
-            backend: match backend.generation {
-                Some(number) => format!("{}@{number}", backend.id),
-                None => backend.id.to_string(),
-            },
-        })
+        let members = &self.pool(pool)?.members;
+        backend
+            .pick(members.iter())
+            .ok_or_else(|| Refusal::UnknownBackend {
+                pool: pool.to_string(),
+                backend: backend.to_string(),
+            })
     }
 
     /// A member by its number.
