@@ -154,6 +154,12 @@ async fn serve(path: &Path, config: Config, sockets: Sockets) -> Result<(), Star
     for listener in &process.listeners {
         tracing::info!(address = listener.address, "listening for clients");
     }
+    if let Some(listener) = &process.admin {
+        tracing::info!(address = listener.address, "listening for the admin API");
+    }
+    if let Some(listener) = &process.metrics {
+        tracing::info!(address = listener.address, "listening for metrics");
+    }
     let doors = Doors {
         unix: admin_listener,
         tcp: sockets.admin,
