@@ -36,6 +36,7 @@ COMMAND must stay in the foreground. In its arguments {addr}, {port} and {id} ar
   --addr ADDR          its address; {port} and {id} are replaced, as in unix:/run/app/{id}.sock
                        (default: 127.0.0.1:{port})
   --start-timeout S    seconds until it must listen (default: 30)
+  --healthy-timeout S  seconds until it must be healthy (default: that of `tidegate add`)
   --stop-timeout S     seconds until a stopping instance gets SIGKILL (default: 30)
   --log FILE           where its output goes (default: the pid file's name with .log)
   --wait, --timeout, --on-timeout, --idle-timeout, --close-after, --spread VALUE
@@ -69,7 +70,7 @@ now_ms() { printf '%s' "$((${EPOCHREALTIME//[!0-9]/} / 1000))"; }
 
 mode=deploy pool='' pid_file='' new_id='' port=auto addr_template='127.0.0.1:{port}' log='' adopt_pid=''
 start_timeout=30 stop_timeout=30
-drain_options=() command=()
+add_options=() drain_options=() command=()
 
 while (($#)); do
   case $1 in
@@ -90,6 +91,10 @@ while (($#)); do
     --log) log=$2 ;;
     --adopt) mode=adopt adopt_pid=$2 ;;
     --start-timeout) start_timeout=$2 ;;
+    --healthy-timeout)
+      [[ $2 =~ ^[1-9][0-9]{0,4}$ ]] || fail 2 "--healthy-timeout: found \"$2\", expected seconds"
+      add_options=(--wait "$2s")
+      ;;
     --stop-timeout) stop_timeout=$2 ;;
     --wait)
       # Without a wait `drain` answers 0 for "begun", which is not "safe to kill".
@@ -237,7 +242,7 @@ offer_new() {
   save "$pid_file.new"
   phase=offered
   local code=0
-  "$tidegate" add "$pool/$id" "$addr" >&2 || code=$?
+  "$tidegate" add "$pool/$id" "$addr" "${add_options[@]}" >&2 || code=$?
   case $code in
     0) ;;
     5) rm -f "$pid_file.new" && give_up "it did not get healthy" ;;

@@ -162,6 +162,12 @@ test_a_forced_drain_ends_the_old_and_exits_7() {
   has out "retired web/a outcome=forced"
 }
 
+test_the_time_to_get_healthy_is_passed_on() {
+  deploy a --healthy-timeout 7
+  exits 0
+  has calls "$(awk '{print "add web/a " $5 " --wait 7s"}' "$pid_file")"
+}
+
 test_drain_options_are_passed_on() {
   deploy a
   deploy b --wait 30s --timeout 2m --on-timeout close --idle-timeout 10s --close-after 1s --spread 0s
@@ -672,6 +678,8 @@ web
 --force web -- true
 --adopt 1 web
 --adopt x --id a --addr 127.0.0.1:1 web
+--healthy-timeout 0 web -- true
+--healthy-timeout soon web -- true
 --stop-timeout soon web -- true
 web other -- true
 --wait

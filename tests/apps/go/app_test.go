@@ -224,6 +224,16 @@ func TestShutdownFinishesWhatItHolds(t *testing.T) {
 	}
 }
 
+func TestAnUnhealthyAppFailsOnlyItsProbe(t *testing.T) {
+	p := start(t, "-unhealthy")
+	conn := p.dial()
+	head := p.readUntil(p.send(conn, "/up"), "\r\n\r\nnot ready\n")
+	if !strings.HasPrefix(head, "HTTP/1.1 503 ") {
+		t.Errorf("expected 503, got %q", head)
+	}
+	p.readUntil(p.send(conn, "/fast?n=10&seed=3"), "\r\n\r\n"+string(pattern(3, 10)))
+}
+
 func TestExitAtOnceFinishesNothing(t *testing.T) {
 	p := start(t, "-exit-at-once")
 	slow := p.send(p.dial(), "/slow?ms=3000")

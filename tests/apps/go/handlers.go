@@ -21,15 +21,16 @@ const (
 )
 
 type app struct {
-	version  string
-	slow     time.Duration
-	ledger   *ledger
-	tunnels  tunnels
-	stopping chan struct{} // closed when SIGTERM has come
+	version     string
+	slow        time.Duration
+	isUnhealthy bool
+	ledger      *ledger
+	tunnels     tunnels
+	stopping    chan struct{} // closed when SIGTERM has come
 }
 
-func newApp(version string, slow time.Duration) *app {
-	return &app{version: version, slow: slow, ledger: newLedger(), stopping: make(chan struct{})}
+func newApp(version string, slow time.Duration, isUnhealthy bool) *app {
+	return &app{version: version, slow: slow, isUnhealthy: isUnhealthy, ledger: newLedger(), stopping: make(chan struct{})}
 }
 
 // A handler returns false when its client went away before the answer was ready.
@@ -81,6 +82,10 @@ func (a *app) counted(kind, method string, h handler) http.Handler {
 }
 
 func (a *app) up(w http.ResponseWriter, _ *http.Request) bool {
+	if a.isUnhealthy {
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
+		return true
+	}
 	fmt.Fprint(w, "ok")
 	return true
 }

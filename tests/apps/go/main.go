@@ -31,7 +31,7 @@ const goodbyeMax = 2 * time.Second
 
 type options struct {
 	listen, version, report, pidFile, addrFile string
-	exitAtOnce                                 bool
+	exitAtOnce, unhealthy                      bool
 	shutdownTimeout, slow                      time.Duration
 }
 
@@ -43,6 +43,7 @@ func parseOptions() options {
 	flag.StringVar(&o.pidFile, "pid-file", "", "`file` to write the process id to once it listens")
 	flag.StringVar(&o.addrFile, "addr-file", "", "`file` to write the address to once it listens")
 	flag.BoolVar(&o.exitAtOnce, "exit-at-once", false, "on SIGTERM exit without finishing anything")
+	flag.BoolVar(&o.unhealthy, "unhealthy", false, "answer /up with 503")
 	flag.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 15*time.Second, "what is open so long after SIGTERM is cut")
 	flag.DurationVar(&o.slow, "slow", 2*time.Second, "how long /slow takes when the request does not say")
 	flag.Parse()
@@ -67,7 +68,7 @@ func main() {
 	}
 	addr := addressOf(listener)
 
-	app := newApp(o.version, o.slow)
+	app := newApp(o.version, o.slow, o.unhealthy)
 	server := &http.Server{
 		Handler:           app.handler(),
 		ConnState:         app.ledger.connState,
