@@ -15,6 +15,7 @@
 //! Who calls it: [`crate::control`] begins, tightens, closes and restores. It knows neither the
 //! model nor the snapshot; what is to happen after the end is given to it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +30,9 @@ pub const LISTED_MAX: usize = 20;
 
 /// Two looks at idle exchanges or tunnels of one drain are at least so far apart.
 const LOOK_GAP_MIN: Duration = Duration::from_millis(10);
+
+/// From one look for stragglers to the next, once everything was cut.
+const LOOK_GAP: Duration = Duration::from_millis(250);
 
 /// How a drain ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,33 +86,41 @@ pub struct Drain {
     clocks: Mutex<DrainSpec>,
     changed: Notify,
     cuts: Mutex<Cuts>,
+    /// An operator asked for everything to be cut; stays, so that a claim that was granted but not
+    /// yet on the list is met by the next look.
+    closing: AtomicBool,
     /// `None` while running; with how long it took.
     end: watch::Sender<Option<(End, Duration)>>,
 }
 
 impl Drain {
-    /// Begins: the gate of `backend` is set to draining already. `after` runs once, in the drain's
-    /// own task, when the word is sealed; not when the backend is restored.
-    pub fn begin<F>(backend: Arc<Backend>, clocks: DrainSpec, after: F) -> Arc<Self>
-    where
-        F: FnOnce(Arc<Self>) + Send + 'static,
-    {
-        let drain = Arc::new(Self {
+    /// A drain that is to begin; its clocks run from now. It can be known to others before the
+    /// draining intent is published, so that whoever learns of the intent finds the drain.
+    pub fn prepare(backend: Arc<Backend>, clocks: DrainSpec) -> Arc<Self> {
+        Arc::new(Self {
             backend,
             begun: Instant::now(),
             begun_at: SystemTime::now(),
             clocks: Mutex::new(clocks),
             changed: Notify::new(),
             cuts: Mutex::default(),
+            closing: AtomicBool::new(false),
             end: watch::Sender::new(None),
-        });
-        let task = Arc::clone(&drain);
+        })
+    }
+
+    /// Begins: the gate of the backend is set to draining by now. `after` runs once, in the drain's
+    /// own task, when the word is sealed; not when the backend is restored.
+    pub fn start<F>(self: &Arc<Self>, after: F)
+    where
+        F: FnOnce(Arc<Self>) + Send + 'static,
+    {
+        let task = Arc::clone(self);
         tokio::spawn(async move {
             if task.run().await {
                 after(task);
             }
         });
-        drain
     }
 
     /// The generation.
@@ -147,20 +159,25 @@ impl Drain {
         ended.expect("waited for it").0
     }
 
-    /// Takes the tighter of each clock; says the clocks that hold now.
-    pub fn tighten(&self, with: DrainSpec) -> DrainSpec {
-        let now = {
-            let mut clocks = self.clocks.lock().expect("clocks lock");
-            *clocks = tighter(*clocks, with);
-            *clocks
-        };
-        self.changed.notify_one();
-        now
+    /// The clocks that hold now.
+    pub fn clocks(&self) -> DrainSpec {
+        *self.clocks.lock().expect("clocks lock")
     }
 
-    /// Cuts everything in flight now.
+    /// Takes the tighter of each clock.
+    pub fn tighten(&self, with: DrainSpec) {
+        {
+            let mut clocks = self.clocks.lock().expect("clocks lock");
+            *clocks = tighter(*clocks, with);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Cuts everything in flight.
     pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
         self.cut(CutReason::Closed, |_| true);
+        self.changed.notify_one();
     }
 
     /// Tells that the gate was opened again; the caller did so.
@@ -173,22 +190,22 @@ impl Drain {
     async fn run(&self) -> bool {
         let mut tunnels = TunnelClosing::default();
         loop {
-            let clocks = *self.clocks.lock().expect("clocks lock");
+            // A restored drain must not seal in the stead of the one that came after it.
+            if self.end().is_some() {
+                return false;
+            }
+            let clocks = self.clocks();
             let next = self.fire_due(&clocks, &mut tunnels);
             tokio::select! {
                 biased;
                 () = self.backend.word().when_idle() => {
-                    if self.backend.word().seal() {
+                    if self.end().is_none() && self.backend.word().seal() {
                         let forced = !self.cuts.lock().expect("cuts lock").is_empty();
                         self.finish(if forced { End::Forced } else { End::Clean });
                         return true;
                     }
                 }
-                () = self.changed.notified() => {
-                    if self.end().is_some() {
-                        return false;
-                    }
-                }
+                () = self.changed.notified() => {}
                 () = sleep_until_some(next) => {}
             }
         }
@@ -198,12 +215,16 @@ impl Drain {
     fn fire_due(&self, clocks: &DrainSpec, tunnels: &mut TunnelClosing) -> Option<Instant> {
         let now = Instant::now();
         let mut next = Earliest::default();
+        if self.closing.load(Ordering::Acquire) {
+            self.cut(CutReason::Closed, |_| true);
+            next.at(now + LOOK_GAP);
+        }
         if clocks.on_timeout == OnTimeout::Close {
             let deadline = self.begun + clocks.timeout;
             if now >= deadline {
                 self.cut(CutReason::DrainTimeout, |_| true);
                 // One that is granted as a straggler of its upgrade is met by the next look.
-                next.at(now + LOOK_GAP_MIN);
+                next.at(now + LOOK_GAP);
             } else {
                 next.at(deadline);
                 next.at(self.cut_idle(clocks.idle_timeout, now));
@@ -283,6 +304,8 @@ impl TunnelClosing {
         }
         let still_open = u32::try_from(open.len().saturating_sub(due)).unwrap_or(u32::MAX);
         let gap = left / still_open.max(1);
+        // With nothing left to close only a request that is still to be upgraded can need a look.
+        let gap = if still_open == 0 { LOOK_GAP } else { gap };
         let next = now + gap.max(LOOK_GAP_MIN);
         self.next = Some(next);
         next
@@ -305,7 +328,8 @@ async fn sleep_until_some(instant: Option<Instant>) {
     }
 }
 
-fn tighter(a: DrainSpec, b: DrainSpec) -> DrainSpec {
+/// The tighter of each clock.
+pub fn tighter(a: DrainSpec, b: DrainSpec) -> DrainSpec {
     let close_after = match (a.tunnels.close_after, b.tunnels.close_after) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),

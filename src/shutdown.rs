@@ -1,14 +1,15 @@
 //! Counting what is in flight, so that the process can end as soon as the last is done.
 //!
-//! Each exchange holds an [`InFlight`] guard from its complete request head on. [`Running::idle`]
-//! resolves when none is left. Who calls it: the proxy takes guards, the server waits.
+//! Each exchange holds an [`InFlight`] guard from its complete request head on, and each client
+//! connection one of another count. [`Running::idle`] resolves when none is left. Who calls it: the
+//! proxy takes guards, the server waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// The exchanges of this process.
+/// The exchanges, or the client connections, of this process.
 #[derive(Default)]
 pub struct Running {
     /// Only the count is exchanged here, so relaxed would do; AcqRel and Acquire make what an
@@ -17,7 +18,7 @@ pub struct Running {
     idle: Notify,
 }
 
-/// One exchange in flight; dropping it ends it.
+/// One of them; dropping it ends it.
 pub struct InFlight(Arc<Running>);
 
 impl Running {

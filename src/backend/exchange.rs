@@ -112,6 +112,11 @@ impl Exchange {
         });
     }
 
+    /// Whether its request has come.
+    pub fn has_begun(&self) -> bool {
+        self.named.get().is_some()
+    }
+
     fn begun(&self) -> Instant {
         self.named.get().map_or(self.made, |named| named.begun)
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Actor, Control, Stop, deadline_in, now_millis};
-use crate::backend::{Backend, CutReason, Gate, Generation};
-use crate::drain::{Cuts, Drain, End};
+use crate::backend::{Backend, CutReason, Generation};
+use crate::drain::{self, Cuts, Drain, End};
 use crate::events::{About, Happening};
 use crate::outcome::Outcome;
 use crate::pool::model::{BackendRef, Member, Model};
@@ -45,6 +45,14 @@ impl DrainCall {
         spec.tunnels.spread = self.spread.unwrap_or(spec.tunnels.spread);
         spec
     }
+}
+
+/// See [`Control::way_out`].
+enum WayOut {
+    Drained,
+    By(DrainCall),
+    /// With what it still holds, in words.
+    Refused(String),
 }
 
 /// What `wait` waits for.
@@ -185,29 +193,38 @@ impl Control {
             .load()
             .pool(pool)
             .map_or_else(DrainSpec::default, |pool| pool.settings.drain);
-        let clocks = call.over(defaults);
         if member.intent == Intent::Draining
             && let Some(drain) = self.drain_of(member.generation)
         {
-            let clocks = drain.tighten(clocks);
-            let mut next = model.clone();
-            next.change(pool, member.generation, |member| {
-                member.drain = Some(clocks);
-            });
-            if drain.end().is_none() {
+            // What the caller does not say stays as it is, whatever the pool's defaults are.
+            let clocks = drain::tighter(drain.clocks(), call.over(drain.clocks()));
+            if drain.end().is_none() && clocks != drain.clocks() {
+                let mut next = model.clone();
+                next.change(pool, member.generation, |member| {
+                    member.drain = Some(clocks);
+                });
                 self.commit(&mut model, next, None).await.map_err(stopped)?;
+                drain.tighten(clocks);
             }
             return Ok((drain, call.wait.unwrap_or(defaults.wait)));
         }
+        let clocks = call.over(defaults);
         if !call.force {
             self.is_safe_to_take_out(&model, pool, &member)?;
         }
         let mut next = model.clone();
         let now = now_millis();
         next.set_intent(pool, member.generation, Intent::Draining, Some(clocks), now);
-        self.commit(&mut model, next, None).await.map_err(stopped)?;
+        self.prepare_drain(pool, &member, clocks);
+        if let Err(stop) = self.commit(&mut model, next, None).await {
+            self.drains
+                .lock()
+                .expect("drains lock")
+                .remove(&member.generation);
+            return Err(stopped(stop));
+        }
         self.emit_intent(Some(actor), pool, &member, Intent::Draining);
-        let drain = self.start_drain(pool, &member, clocks);
+        let drain = self.start_drain(pool, &member);
         let drain = drain.ok_or_else(|| stopped(Stop::Sealed))?;
         Ok((drain, clocks.wait))
     }
@@ -271,24 +288,31 @@ impl Control {
         self.emit(actor, member, pool, happening);
     }
 
-    /// Begins the drain of a generation whose draining intent is published.
+    /// Makes the drain of a generation known, before its draining intent is published: whoever
+    /// learns of the intent finds the drain.
+    pub(super) fn prepare_drain(&self, pool: &PoolName, member: &Member, clocks: DrainSpec) {
+        if let Some(backend) = self.backend(pool, member.generation) {
+            let drain = Drain::prepare(backend, clocks);
+            let mut drains = self.drains.lock().expect("drains lock");
+            drains.insert(member.generation, drain);
+        }
+    }
+
+    /// Begins the prepared drain of a generation whose draining intent is published.
     pub(super) fn start_drain(
         self: &Arc<Self>,
         pool: &PoolName,
         member: &Member,
-        clocks: DrainSpec,
     ) -> Option<Arc<Drain>> {
-        let backend = self.backend(pool, member.generation)?;
-        let reading = backend.reading();
+        let drain = self.drain_of(member.generation)?;
+        let reading = drain.backend().reading();
         let happening = Happening::DrainBegun {
             requests: reading.requests(),
             tunnels: reading.tunnels(),
         };
         self.emit(None, member, pool, happening);
         let control = Arc::clone(self);
-        let drain = Drain::begin(backend, clocks, move |drain| control.after_drained(&drain));
-        let mut drains = self.drains.lock().expect("drains lock");
-        drains.insert(member.generation, Arc::clone(&drain));
+        drain.start(move |drain| control.after_drained(&drain));
         Some(drain)
     }
 
@@ -313,12 +337,21 @@ impl Control {
         });
     }
 
+    /// The answer of a drain, after at most `wait`. What it says of safety is the drain's own word:
+    /// the backend may have been forgotten since.
     pub(super) async fn drained_answer(
         &self,
         pool: &PoolName,
         drain: &Drain,
         wait: Duration,
     ) -> Answer {
+        let mut answer = self.worded_answer(pool, drain, wait).await;
+        answer.safe_to_kill = answer.outcome.is_drained();
+        answer.drain = Some(super::view::drain_status(drain));
+        answer
+    }
+
+    async fn worded_answer(&self, pool: &PoolName, drain: &Drain, wait: Duration) -> Answer {
         let identity = drain.backend().identity();
         let name = format!("{pool}/{}", identity.id);
         let generation = identity.generation;
@@ -392,13 +425,9 @@ impl Control {
             }
         }
         self.emit(Some(actor), member, pool, closed(&cuts));
-        let outcome = if cuts.is_empty() {
-            Outcome::Done
-        } else {
-            Outcome::Forced
-        };
         let message = format!("{pool}/{}: {} cut", member.id, count(&cuts));
-        self.answer(outcome, message, pool, member.generation)
+        // Not "forced": it is no drain, and what was asked to end may still be ending.
+        self.answer(Outcome::Done, message, pool, member.generation)
     }
 
     async fn remove_now(
@@ -408,101 +437,94 @@ impl Control {
         backend: &BackendRef,
         force: bool,
     ) -> Answer {
-        let mut cuts = None;
-        if force {
-            let call = DrainCall {
-                wait: Some(CUT_WAIT),
-                force: true,
-                timeout: Some(Duration::ZERO),
-                on_timeout: Some(OnTimeout::Close),
-                ..DrainCall::default()
-            };
-            match self.begin_drain(actor, pool, backend, &call).await {
-                Ok((drain, wait)) => {
-                    drain.close();
-                    let answer = self.drained_answer(pool, &drain, wait).await;
-                    if !answer.outcome.is_drained() {
-                        return answer;
-                    }
-                    cuts = Some(drain.cuts());
-                }
-                Err(answer) => return *answer,
-            }
-        }
-        let mut model = self.model.lock().await;
-        let member = match model.find(pool, backend) {
-            Ok(member) => member.clone(),
+        let found = match self.locate(pool, backend) {
+            Ok(member) => member,
             Err(refusal) => return self.stopped(refusal.into(), pool, Some(backend)),
         };
-        let name = format!("{pool}/{}", member.id);
-        if !self.can_be_forgotten(pool, &member) {
-            let state = self
-                .backend(pool, member.generation)
-                .map_or_else(String::new, |backend| left(&backend));
-            return self
-                .answer(
-                    Outcome::Refused,
-                    format!(
-                        "{name} is {} and not drained: {state}",
-                        member.intent.as_str()
-                    ),
-                    pool,
-                    member.generation,
-                )
-                .hint(format!(
-                    "`drain {name}` first, or `remove {name} --force` cuts"
-                ));
-        }
-        let drain = self.drain_of(member.generation);
-        if let Err(stop) = self.forget(&mut model, Some(actor), pool, &member).await {
-            return self.stopped(stop, pool, Some(backend));
-        }
-        let forced = cuts.filter(|cuts| !cuts.is_empty());
-        let mut answer = match &forced {
-            Some(cuts) => self.answer(
-                Outcome::Forced,
-                format!("{name} was removed, {} cut", count(cuts)),
-                pool,
-                member.generation,
-            ),
-            None => self.answer(
-                Outcome::Done,
-                format!("{name} was removed"),
-                pool,
-                member.generation,
-            ),
+        let name = format!("{pool}/{}", found.id);
+        // From here on this very generation is meant: another one may get the id meanwhile.
+        let this = BackendRef {
+            id: found.id.clone(),
+            generation: Some(found.generation),
         };
-        // It was sealed, or closed for good just now, before it was forgotten.
+        let call = match self.way_out(pool, &found, force) {
+            WayOut::Drained => None,
+            WayOut::By(call) => Some(call),
+            WayOut::Refused(state) => {
+                let message = format!(
+                    "{name} is {} and not drained: {state}",
+                    found.intent.as_str()
+                );
+                return self
+                    .answer(Outcome::Refused, message, pool, found.generation)
+                    .hint(format!(
+                        "`drain {name}` first, or `remove {name} --force` cuts"
+                    ));
+            }
+        };
+        let mut drain = self.drain_of(found.generation);
+        if let Some(call) = call {
+            let (begun, wait) = match self.begin_drain(actor, pool, &this, &call).await {
+                Ok(begun) => begun,
+                Err(answer) => return *answer,
+            };
+            if force {
+                begun.close();
+            }
+            let answer = self.drained_answer(pool, &begun, wait).await;
+            if !answer.outcome.is_drained() {
+                return answer;
+            }
+            drain = Some(begun);
+        }
+        let mut model = self.model.lock().await;
+        // Gone already is done: a drain that was to forget it was faster.
+        if let Some(member) = model.member(pool, found.generation).cloned()
+            && let Err(stop) = self.forget(&mut model, Some(actor), pool, &member).await
+        {
+            return self.stopped(stop, pool, Some(&this));
+        }
+        let cuts = drain.as_ref().map(|drain| drain.cuts()).unwrap_or_default();
+        let (outcome, message) = match force && !cuts.is_empty() {
+            true => (
+                Outcome::Forced,
+                format!("{name} was removed, {} cut", count(&cuts)),
+            ),
+            false => (Outcome::Done, format!("{name} was removed")),
+        };
+        let mut answer = self.answer(outcome, message, pool, found.generation);
+        // It was sealed before it was forgotten.
         answer.safe_to_kill = true;
-        answer.drain = answer
-            .drain
-            .or(drain.map(|drain| super::view::drain_status(&drain)));
+        answer.drain = drain.map(|drain| super::view::drain_status(&drain));
         answer
     }
 
-    /// Sealed; or never used, which is made sure of by sealing it here and now.
-    fn can_be_forgotten(&self, pool: &PoolName, member: &Member) -> bool {
+    /// How a backend that is to be removed gets out: it is drained already; or, when it was never
+    /// used or the caller forces it, by a drain that ends at once.
+    fn way_out(&self, pool: &PoolName, member: &Member, force: bool) -> WayOut {
         let Some(backend) = self.backend(pool, member.generation) else {
-            return true;
+            return WayOut::Drained;
         };
-        let reading = backend.reading();
-        if reading.is_sealed() {
-            return true;
+        if backend.reading().is_sealed() {
+            return WayOut::Drained;
         }
-        if backend.was_used() || member.intent == Intent::Draining {
-            return false;
-        }
-        let was = match member.intent {
-            Intent::Active => Gate::Open,
-            _ => Gate::Standby,
+        let at_once = DrainCall {
+            wait: Some(CUT_WAIT),
+            ..DrainCall::default()
         };
-        let _ = backend.word().set_gate(Gate::Draining);
-        let sealed = !backend.was_used() && backend.word().seal();
-        if !sealed {
-            // A first request came in between: as it was. It cannot be sealed, so this succeeds.
-            let _ = backend.word().set_gate(was);
+        match (
+            force,
+            backend.was_used() || member.intent == Intent::Draining,
+        ) {
+            (true, _) => WayOut::By(DrainCall {
+                force: true,
+                timeout: Some(Duration::ZERO),
+                on_timeout: Some(OnTimeout::Close),
+                ..at_once
+            }),
+            (false, false) => WayOut::By(at_once),
+            (false, true) => WayOut::Refused(left(&backend)),
         }
-        sealed
     }
 
     pub(super) async fn forget(

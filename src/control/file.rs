@@ -11,9 +11,9 @@ use crate::events::{About, Happening};
 use crate::outcome::Outcome;
 use crate::pool::FileSettings;
 use crate::pool::merge::Merged;
-use crate::pool::model::Model;
+use crate::pool::model::{Member, Model};
 use crate::report::Answer;
-use crate::spec::{Address, Intent, Target, Topology};
+use crate::spec::{Address, PoolName, Target, Topology};
 
 /// Names resolved at once while reading a file.
 const RESOLVES_MAX: usize = 16;
@@ -26,29 +26,19 @@ impl Control {
         file: &Topology,
     ) -> Result<Vec<String>, String> {
         let mut model = self.model.lock().await;
-        let mut state = stored.unwrap_or_default();
-        // What was draining has no connection of ours any more: this process is new.
-        for pool in state.pools.values_mut() {
-            pool.members
-                .retain(|member| member.is_live() || !member.remove_when_drained);
-        }
-        state
-            .pools
-            .retain(|name, pool| !pool.leaving || file.pools.iter().any(|spec| spec.name == *name));
+        let state = stored.unwrap_or_default();
         let known = known_targets(&state);
         let (targets, mut warnings) = self.resolve_all(file, &known).await?;
         let merged = self
             .apply(&mut model, state, file, &targets, Admission::AtStart)
             .await
             .map_err(|stop| stop.into_answer(None).message)?;
-        for (pool, member) in members(&model) {
-            if let (Intent::Draining, false) =
-                (member.intent, merged.drained.contains(&member.generation))
-            {
-                self.start_drain(pool, member, member.drain.unwrap_or_default());
-            }
+        self.tell_added(&model, &merged, None);
+        // Nobody else is here yet, so it does not matter that these are known only now.
+        for (pool, member) in members(&model).filter(|(_, member)| !member.is_live()) {
+            self.prepare_drain(pool, member, member.drain.unwrap_or_default());
+            self.start_drain(pool, member);
         }
-        self.follow_up(&model, &merged, None);
         warnings.extend(merged.warnings);
         Ok(warnings)
     }
@@ -97,7 +87,11 @@ impl Control {
             summary: summary.clone(),
         };
         self.events.emit(about, happening);
-        self.follow_up(&model, &merged, Some(actor));
+        self.tell_added(&model, &merged, Some(actor));
+        for (pool, member) in of(&model, &merged.drained) {
+            self.start_drain(pool, member);
+        }
+        self.source.applied();
         let mut answer = Answer::new(Outcome::Done, format!("reloaded: {summary}"));
         warnings.extend(merged.warnings);
         answer.warnings = warnings;
@@ -115,30 +109,33 @@ impl Control {
         let is_drained = |generation| self.is_drained(generation);
         next.next_generation = next.next_generation.max(1);
         let merged = next.merge(file, targets, &is_drained, now_millis());
+        if admission == Admission::AtStart {
+            forget_lost(&mut next);
+        }
         let settings = FileSettings {
             topology: file,
             admission,
         };
         let before = model.clone();
-        self.commit(model, next, Some(settings)).await?;
+        for (pool, member) in of(&next, &merged.drained) {
+            self.prepare_drain(pool, member, member.drain.unwrap_or_default());
+        }
+        if let Err(stop) = self.commit(model, next, Some(settings)).await {
+            let mut drains = self.drains.lock().expect("drains lock");
+            drains.retain(|generation, _| !merged.drained.contains(generation));
+            return Err(stop);
+        }
         self.tell_forgotten(None, &before, model);
         Ok(merged)
     }
 
-    /// Tells what a merge did, and begins the drains that follow.
-    fn follow_up(self: &Arc<Self>, model: &Model, merged: &Merged, actor: Option<&Actor>) {
-        let find = |generation: &Generation| {
-            members(model).find(|(_, member)| member.generation == *generation)
-        };
-        for (pool, member) in merged.added.iter().filter_map(find) {
+    fn tell_added(&self, model: &Model, merged: &Merged, actor: Option<&Actor>) {
+        for (pool, member) in of(model, &merged.added) {
             let happening = Happening::Added {
                 address: member.address.to_string(),
                 intent: member.intent.as_str(),
             };
             self.emit(actor, member, pool, happening);
-        }
-        for (pool, member) in merged.drained.iter().filter_map(find) {
-            self.start_drain(pool, member, member.drain.unwrap_or_default());
         }
     }
 
@@ -188,9 +185,23 @@ impl Control {
     }
 }
 
-fn members(
-    model: &Model,
-) -> impl Iterator<Item = (&crate::spec::PoolName, &crate::pool::model::Member)> {
+/// What the file lost is drained and removed; a process that just started holds nothing of it.
+fn forget_lost(model: &mut Model) {
+    for pool in model.pools.values_mut() {
+        pool.members.retain(|member| !member.remove_when_drained);
+    }
+    model.pools.retain(|_, pool| !pool.leaving);
+}
+
+/// The members of these generations.
+fn of<'a>(
+    model: &'a Model,
+    generations: &'a [Generation],
+) -> impl Iterator<Item = (&'a PoolName, &'a Member)> {
+    members(model).filter(|(_, member)| generations.contains(&member.generation))
+}
+
+fn members(model: &Model) -> impl Iterator<Item = (&PoolName, &Member)> {
     model
         .pools
         .iter()

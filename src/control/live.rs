@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ADD_WAIT, Actor, Control, Stop, deadline_in, now_millis};
-use crate::backend::Health;
+use crate::backend::{Backend, Health};
 use crate::events::Happening;
 use crate::outcome::Outcome;
-use crate::pool::model::{Added, BackendRef, Member, NewMember};
+use crate::pool::model::{Added, BackendRef, Member, Model, NewMember};
 use crate::report::Answer;
-use crate::spec::{Address, BackendId, Intent, Origin, PoolName, Weight};
+use crate::spec::{Address, BackendId, DrainSpec, Intent, Origin, PoolName, Weight};
 
 /// What `add` is told.
 #[derive(Clone, Debug)]
@@ -207,23 +207,32 @@ impl Control {
     ) -> Answer {
         let mut model = self.model.lock().await;
         let name = format!("{pool}/{}", member.id);
-        let backend = self.backend(pool, member.generation);
-        let is_healthy = backend
-            .as_ref()
-            .is_some_and(|backend| backend.health() == Health::Healthy);
-        if is_healthy {
-            let message = format!("{name} is healthy");
-            return self.answer(Outcome::Done, message, pool, member.generation);
+        let (Some(now), Some(backend)) = (
+            model.member(pool, member.generation).cloned(),
+            self.backend(pool, member.generation),
+        ) else {
+            let message = format!("{name} was removed meanwhile");
+            return self.answer(Outcome::Unknown, message, pool, member.generation);
+        };
+        if !now.is_live() {
+            let message = format!("{name} was taken out meanwhile");
+            return self.answer(Outcome::Refused, message, pool, member.generation);
         }
-        let cause = backend
-            .and_then(|backend| backend.last_probe())
-            .map_or_else(
-                || "no probe has ended".to_owned(),
-                |report| match report.result {
-                    Ok(seen) => format!("last probe: {seen}, but not enough in a row"),
-                    Err(cause) => format!("last probe: {cause}"),
-                },
-            );
+        match self.take_back(&mut model, pool, &now, &backend).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let message = format!("{name} is healthy and active");
+                return self.answer(Outcome::Done, message, pool, member.generation);
+            }
+            Err(stop) => return self.stopped(stop, pool, None),
+        }
+        let cause = backend.last_probe().map_or_else(
+            || "no probe has ended".to_owned(),
+            |report| match report.result {
+                Ok(seen) => format!("last probe: {seen}, but not enough in a row"),
+                Err(cause) => format!("last probe: {cause}"),
+            },
+        );
         let message =
             format!("{name} did not get healthy within {wait:.0?} ({cause}); it was removed");
         if let Err(stop) = self.forget(&mut model, Some(actor), pool, member).await {
@@ -233,6 +242,35 @@ impl Control {
         answer.hint = Some("nothing else was changed; who served before still serves".into());
         answer.safe_to_kill = true;
         answer
+    }
+
+    /// Takes a backend out the way a drain does, published first and then sealed, so that nothing
+    /// can be in flight on it. Says no, and leaves it as it was, if a request came in before: then
+    /// it got healthy after all.
+    async fn take_back(
+        &self,
+        model: &mut Model,
+        pool: &PoolName,
+        member: &Member,
+        backend: &Backend,
+    ) -> Result<bool, Stop> {
+        let (generation, drain) = (member.generation, DrainSpec::default());
+        let mut out = model.clone();
+        out.set_intent(
+            pool,
+            generation,
+            Intent::Draining,
+            Some(drain),
+            now_millis(),
+        );
+        self.commit(model, out, None).await?;
+        if backend.word().seal() {
+            return Ok(true);
+        }
+        let mut back = model.clone();
+        back.set_intent(pool, generation, member.intent, None, now_millis());
+        self.commit(model, back, None).await?;
+        Ok(false)
     }
 
     /// Makes a backend active or standby and returns the member that is so now.
@@ -289,7 +327,7 @@ impl Control {
     /// A draining backend can only come back while no other has its id or address.
     fn conflict_of_restored(
         &self,
-        next: &crate::pool::model::Model,
+        next: &Model,
         pool: &PoolName,
         restored: &Member,
     ) -> Result<(), Stop> {

@@ -78,6 +78,9 @@ pub struct Rejected {
 pub trait Source: Send + Sync {
     /// Pools and routes of the file now, with warnings.
     fn read(&self) -> Result<(Topology, Vec<String>), Rejected>;
+
+    /// What was read last has been applied: what else depends on the file may follow now.
+    fn applied(&self) {}
 }
 
 /// The future of [`Resolve::resolve`].

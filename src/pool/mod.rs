@@ -214,12 +214,21 @@ impl Pools {
         exchange: &Arc<Exchange>,
         tried: &[Generation],
     ) -> Result<Claim, NoClaim> {
+        // Those that refused are not drawn again, so that one of them cannot take all the tries.
+        let mut avoided = Vec::new();
         for _ in 0..CLAIM_TRIES_MAX {
             let snapshot = self.load();
             let pool = snapshot.pool(pool).ok_or(NoClaim::NoPool)?;
-            let backend = pool.selector.pick(tried).ok_or(NoClaim::NoBackend)?;
-            if let Ok(claim) = backend.claim(exchange) {
-                return Ok(claim);
+            let avoid = if avoided.is_empty() { tried } else { &avoided };
+            let backend = pool.selector.pick(avoid).ok_or(NoClaim::NoBackend)?;
+            match backend.claim(exchange) {
+                Ok(claim) => return Ok(claim),
+                Err(_) => {
+                    if avoided.is_empty() {
+                        avoided.extend_from_slice(tried);
+                    }
+                    avoided.push(backend.generation());
+                }
             }
         }
         Err(NoClaim::NoBackend)

@@ -24,7 +24,7 @@ pub(super) async fn claim_or_hold(
     match pools.claim(&pool.name, exchange, &context.tried) {
         Ok(claim) => Ok(claim),
         Err(NoClaim::NoPool) => Err(Failure::NoRoute),
-        Err(NoClaim::NoBackend) if !context.tried.is_empty() => {
+        Err(NoClaim::NoBackend) if context.tries > 0 => {
             Err(context.failure.unwrap_or(Failure::NoBackend))
         }
         Err(NoClaim::NoBackend) => {

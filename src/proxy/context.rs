@@ -54,8 +54,12 @@ pub(crate) struct Context {
     pub(super) exchange: Option<Arc<Exchange>>,
     pub(super) pool: Option<Arc<Pool>>,
     pub(super) claim: Option<Claim>,
-    /// The generations that were tried, the present one last.
+    /// The generations that are not to be tried again.
     pub(super) tried: Vec<Generation>,
+    /// Claims so far.
+    pub(super) tries: usize,
+    /// The last try met a connection that had been kept and was dead: the next one is made new.
+    pub(super) wants_new_connection: bool,
     last: Option<Arc<Backend>>,
     pub(super) failure: Option<Failure>,
     /// Of the head that went to the client.
@@ -76,6 +80,8 @@ impl Context {
             pool: None,
             claim: None,
             tried: Vec::new(),
+            tries: 0,
+            wants_new_connection: false,
             last: None,
             failure: None,
             status: None,
@@ -87,6 +93,7 @@ impl Context {
 
     /// Takes the claim of the next try; the one before was released already.
     pub(super) fn hold_claim(&mut self, claim: Claim) {
+        self.tries += 1;
         self.tried.push(claim.backend().generation());
         self.last = Some(Arc::clone(claim.backend()));
         self.claim = Some(claim);
@@ -94,7 +101,14 @@ impl Context {
 
     /// Whether another try is within bounds.
     pub(super) fn may_try_again(&self) -> bool {
-        self.tried.len() < TRIES_MAX && !self.has_response
+        self.tries < TRIES_MAX && !self.has_response
+    }
+
+    /// The last try died on a kept connection, which says nothing of the backend: it may be tried
+    /// again, on a connection of its own.
+    pub(super) fn blame_connection(&mut self) {
+        self.tried.pop();
+        self.wants_new_connection = true;
     }
 
     fn end_failure(&self) -> Option<Failure> {
@@ -131,7 +145,7 @@ impl Drop for Context {
             backend: self.last.as_ref(),
             status,
             failure,
-            tries: self.tried.len(),
+            tries: self.tries,
             took: request.begun.elapsed(),
             is_tunnel,
             bytes_up: report.as_ref().map_or(0, |report| report.bytes_up),

@@ -6,7 +6,6 @@
 //! gives the claim back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,9 +18,14 @@ use pingora::server::configuration::ServerConf;
 
 use super::{Forwarder, Parts};
 use crate::backend::Exchange;
+use crate::shutdown::Running;
 
 /// How long an upload that nobody reads any more is read on, so that the client sees the answer.
 const UPLOAD_DRAIN: Duration = Duration::from_secs(5);
+
+/// How long connections that wait for a request stay after the listeners are closed: a request
+/// that was sent before then is on its way to its worker for milliseconds at most.
+const STOP_LINGER: Duration = Duration::from_millis(100);
 
 tokio::task_local! {
     /// The exchange that the current task is about to read or runs.
@@ -35,37 +39,19 @@ pub(super) fn present_exchange() -> Arc<Exchange> {
         .unwrap_or_else(|_| Arc::new(Exchange::pending()))
 }
 
-/// The client connections of this process.
-#[derive(Default)]
-pub struct Connections(AtomicUsize);
-
-impl Connections {
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-struct Connected<'a>(&'a AtomicUsize);
-
-impl Drop for Connected<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Takes client connections from pingora's listeners.
 pub struct Front {
     proxy: Arc<HttpProxy<Forwarder>>,
-    connections: Arc<Connections>,
+    connections: Arc<Running>,
     connections_max: usize,
     keep_alive: Duration,
+    head_timeout: Duration,
     body_idle: Duration,
 }
 
 impl Front {
     /// A front over pingora-proxy; `workers` is how many threads run it.
-    pub fn new(parts: Parts, workers: usize, connections: Arc<Connections>) -> Self {
+    pub fn new(parts: Parts, workers: usize, connections: Arc<Running>) -> Self {
         let conf = ServerConf {
             threads: workers,
             ..ServerConf::default()
@@ -78,7 +64,18 @@ impl Front {
             connections,
             connections_max: client.connections_max,
             keep_alive: client.keep_alive,
+            head_timeout: client.head_timeout,
             body_idle: client.body_idle,
+        }
+    }
+
+    /// Resolves when the head of the next request is not there in time. pingora's own clock starts
+    /// anew with each byte, so a slow sender would hold its connection for ever; this one runs from
+    /// the end of the last exchange, and so allows for the wait between two requests as well.
+    async fn head_overdue(&self, exchange: &Exchange) {
+        tokio::time::sleep(self.keep_alive + self.head_timeout).await;
+        if exchange.has_begun() {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -96,15 +93,14 @@ impl ServerApp for Front {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let before = self.connections.0.fetch_add(1, Ordering::Relaxed);
-        let _connected = Connected(&self.connections.0);
-        if before >= self.connections_max {
+        if self.connections.count() >= self.connections_max {
             tracing::debug!(
                 max = self.connections_max,
                 "closed a connection over the limit"
             );
             return None;
         }
+        let _connected = self.connections.enter();
         let mut session = ServerSession::new_http1(stream);
         // pingora counts in whole seconds; 0 would mean for ever.
         session.set_keepalive(Some(self.keep_alive.as_secs().max(1)));
@@ -119,6 +115,7 @@ impl ServerApp for Front {
                         tracing::debug!(?reason, "cut an exchange");
                         None
                     }
+                    () = self.head_overdue(&exchange) => None,
                 }
             });
             let (stream, settings) = ended.await?.consume();
@@ -133,6 +130,9 @@ impl ServerApp for Front {
     }
 
     async fn cleanup(&self) {
+        // Requests whose bytes had come when the listeners closed are read before pingora drops
+        // the connections that wait for one.
+        tokio::time::sleep(STOP_LINGER).await;
         self.proxy.http_cleanup().await;
     }
 }

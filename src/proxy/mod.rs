@@ -48,7 +48,7 @@ use context::{Context, Recorder, Request};
 use failure::{ERROR_FIELD, Failure};
 
 pub use failure::Failure as ErrorWord;
-pub use front::{Connections, Front};
+pub use front::Front;
 
 /// What forwarding is made of.
 pub struct Parts {
@@ -128,21 +128,35 @@ fn fail(context: &mut Context, failure: Failure) -> Box<Error> {
     Error::new(ErrorType::HTTPStatus(failure.status()))
 }
 
-/// Upgrades so far.
-static UPGRADES: AtomicU64 = AtomicU64::new(0);
+/// Which connection an exchange gets.
+enum Connection {
+    /// One that was kept, if there is one.
+    Kept,
+    /// A new one.
+    Own,
+}
 
-fn peer(backend: &Backend, clocks: &TimeoutSpec, is_upgrade: bool) -> Result<HttpPeer> {
+/// Connections of their own so far.
+static OWN: AtomicU64 = AtomicU64::new(0);
+
+fn peer(
+    backend: &Backend,
+    clocks: &TimeoutSpec,
+    is_upgrade: bool,
+    connection: Connection,
+) -> Result<HttpPeer> {
     let mut peer = match backend.target() {
         Target::Tcp(address) => HttpPeer::new(address, false, String::new()),
         Target::Unix(path) => HttpPeer::new_uds(&path.to_string_lossy(), false, String::new())?,
     };
-    // A new process on the same address never inherits a connection of the old one.
-    // An upgrade takes its connection for good, so it gets a new one: pingora 0.9.1 ends a tunnel
+    // A new process on the same address never inherits a connection of the old one. A number that
+    // is never used for another asks for a new connection: a retry after a dead one must not meet
+    // the next dead one, and an upgrade takes its connection for good. (pingora 0.9.1 ends a tunnel
     // at once when the 101 is there before it has noted that the request has no body, which on a
-    // reused connection one upgrade in twenty meets. The number is never used for another.
-    peer.group_key = match is_upgrade {
-        false => backend.generation(),
-        true => u64::MAX - UPGRADES.fetch_add(1, Ordering::Relaxed),
+    // reused connection one upgrade in twenty meets.)
+    peer.group_key = match connection {
+        Connection::Kept => backend.generation(),
+        Connection::Own => u64::MAX - OWN.fetch_add(1, Ordering::Relaxed),
     };
     let options = &mut peer.options;
     options.connection_timeout = Some(clocks.connect);
@@ -190,8 +204,15 @@ impl ProxyHttp for Forwarder {
         };
         let is_upgrade = session.req_header().headers.contains_key(UPGRADE);
         let clocks = context.pool.as_ref().map(|pool| pool.settings.timeouts);
-        let peer = peer(claim.backend(), &clocks.unwrap_or_default(), is_upgrade)?;
-        if !context.tried.is_empty() {
+        let wants_own = is_upgrade || context.wants_new_connection;
+        let connection = if wants_own {
+            Connection::Own
+        } else {
+            Connection::Kept
+        };
+        let clocks = clocks.unwrap_or_default();
+        let peer = peer(claim.backend(), &clocks, is_upgrade, connection)?;
+        if context.tries > 0 {
             self.metrics.of(claim.backend()).retry();
         }
         context.hold_claim(claim);
@@ -289,7 +310,7 @@ impl ProxyHttp for Forwarder {
         session: &mut Session,
         mut error: Box<Error>,
         context: &mut Context,
-        _: bool,
+        is_reused: bool,
     ) -> Box<Error> {
         let failure = Failure::of(&error);
         context.failure = Some(failure);
@@ -302,12 +323,14 @@ impl ProxyHttp for Forwarder {
         {
             claim.backend().ask_probe();
         }
-        error.set_retry(
-            failure == Failure::UpstreamReset
-                && is_idempotent
-                && context.may_try_again()
-                && !session.as_ref().retry_buffer_truncated(),
-        );
+        let retries = failure == Failure::UpstreamReset
+            && is_idempotent
+            && context.may_try_again()
+            && !session.as_ref().retry_buffer_truncated();
+        if retries && is_reused {
+            context.blame_connection();
+        }
+        error.set_retry(retries);
         error
     }
 

@@ -1,13 +1,16 @@
-//! Descriptors: as many as the system lets us have.
+//! Descriptors: as many as the system lets us have, and some kept for those who are no clients.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are neither client nor upstream connections: listeners, admin, probes, files.
-const OTHER_DESCRIPTORS: u64 = 512;
+use crate::spec::ClientSpec;
 
-/// Raises the soft limit on open files to the hard one. Says what is wrong if that is too few for
-/// `connections_max` clients with a connection to a backend each.
-pub(super) fn raise_open_files(connections_max: usize) -> Option<String> {
+/// Descriptors that are neither client nor upstream connections: listeners, admin, probes, files.
+const RESERVE: u64 = 512;
+
+/// Raises the soft limit on open files to the hard one. If that is too few for as many clients as
+/// the configuration allows, with a connection to a backend each, fewer are allowed: a flood must
+/// not take the descriptors of the admin API and the probes.
+pub(super) fn keep_a_reserve(client: &mut ClientSpec) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -17,11 +20,15 @@ pub(super) fn raise_open_files(connections_max: usize) -> Option<String> {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let need = 2 * connections_max as u64 + OTHER_DESCRIPTORS;
-    match have {
-        Some(have) if have < need => Some(format!(
-            "the limit on open files is {have}, client.connections_max needs {need}; raise it (LimitNOFILE) or lower connections_max"
-        )),
-        _ => None,
+    let Some(have) = have else {
+        return;
+    };
+    let fit = usize::try_from(have.saturating_sub(RESERVE) / 2).unwrap_or(usize::MAX);
+    let wanted = client.connections_max;
+    if fit < wanted {
+        client.connections_max = fit.max(1);
+        tracing::warn!(
+            "the limit on open files is {have}: {fit} client connections are allowed instead of {wanted}; raise it (LimitNOFILE) or lower client.connections_max"
+        );
     }
 }

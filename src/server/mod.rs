@@ -21,7 +21,7 @@ mod sockets;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
@@ -38,13 +38,16 @@ use crate::health::Checker;
 use crate::metrics::{Build, Metrics};
 use crate::outcome::Outcome;
 use crate::pool::Pools;
-use crate::proxy::{self, Connections, Front};
+use crate::proxy::{self, Front};
 use crate::report::ListenerStatus;
 use crate::shutdown::Running;
 use crate::state::StateFile;
 
 use parts::{ConfigSource, Resolver};
 use sockets::{Bound, Sockets};
+
+/// How long answers that are being given may take once the last exchange has ended.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Threads of the runtime for everything but clients.
 const CONTROL_THREADS: usize = 2;
@@ -68,12 +71,12 @@ impl From<String> for StartError {
 
 /// Runs the proxy until it is told to stop.
 pub fn run(path: &Path) -> Result<(), StartError> {
-    let config = config::load(path).map_err(StartError::Config)?;
+    let mut config = config::load(path).map_err(StartError::Config)?;
     logging::init(&config.log).map_err(StartError::Other)?;
-    let warnings = config.warnings.iter().cloned();
-    for warning in warnings.chain(limits::raise_open_files(config.client.connections_max)) {
+    for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    limits::keep_a_reserve(&mut config.client);
     let admin_tcp = config.admin.tcp.as_ref().map(|tcp| tcp.address);
     let sockets = Sockets::bind(&config.listeners, admin_tcp, config.metrics)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -94,7 +97,7 @@ struct Shared {
     events: Arc<Events>,
     metrics: Arc<Metrics>,
     running: Arc<Running>,
-    connections: Arc<Connections>,
+    connections: Arc<Running>,
 }
 
 impl Shared {
@@ -107,7 +110,7 @@ impl Shared {
         };
         let metrics = Metrics::new(Arc::clone(&pools), build, &proxy::ErrorWord::WORDS);
         metrics.watch(&events);
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(Running::default());
         let counted = Arc::clone(&connections);
         metrics.client_connections_from(move || counted.count() as u64);
         Self {
@@ -140,7 +143,12 @@ async fn serve(path: &Path, config: Config, sockets: Sockets) -> Result<(), Star
         )),
         resolver: Box::new(Resolver),
     });
-    for warning in control.start(stored, &config.topology).await? {
+    // Names may take seconds to resolve; who wants to end the process meanwhile need not wait.
+    let started = tokio::select! {
+        started = control.start(stored, &config.topology) => started?,
+        () = signals.end_now() => return Ok(()),
+    };
+    for warning in started {
         tracing::warn!("{warning}");
     }
     let probing = tokio::spawn(keep_probing(
@@ -166,18 +174,14 @@ async fn serve(path: &Path, config: Config, sockets: Sockets) -> Result<(), Star
         tokens,
         metrics: sockets.metrics,
     };
-    let mut serving = serve_operators(doors, process, &control, &shared, &stopping)?;
+    let ended = watch::Sender::new(false);
+    let mut serving = serve_operators(doors, process, &control, &shared, (&stopping, &ended))?;
     let closed = accept_clients(front(&config, &shared), sockets.clients, &config, stopping);
 
     loop {
         match signals.next().await {
-            Asked::Reload => {
-                let answer = control.reload(Actor("signal".into())).await;
-                match answer.outcome {
-                    Outcome::Done => tracing::info!("{}", answer.message),
-                    _ => tracing::error!("not reloaded: {}", answer.message),
-                }
-            }
+            // In a task of its own: the signals that end the process must not wait for it.
+            Asked::Reload => drop(tokio::spawn(reload(Arc::clone(&control)))),
             Asked::EndNow => return Ok(()),
             Asked::Stop => break,
         }
@@ -187,19 +191,35 @@ async fn serve(path: &Path, config: Config, sockets: Sockets) -> Result<(), Star
         "stopping: listeners close"
     );
     stop.send_replace(true);
-    finish(&config, &shared.running, closed, &mut signals).await;
+    finish(&config, &shared, closed, &mut signals).await;
+    // Whoever waits for a drain that has just ended still gets its answer.
+    ended.send_replace(true);
+    let _ = tokio::time::timeout(LAST_ANSWERS, async {
+        while serving.join_next().await.is_some() {}
+    })
+    .await;
     probing.abort();
-    serving.abort_all();
     drop(admin_socket);
     Ok(())
 }
 
+async fn reload(control: Arc<Control>) {
+    let answer = control.reload(Actor("signal".into())).await;
+    match answer.outcome {
+        Outcome::Done => tracing::info!("{}", answer.message),
+        _ => tracing::error!("not reloaded: {}", answer.message),
+    }
+}
+
 /// Waits for the last exchange, the deadline or a second signal, whichever comes first.
-async fn finish(config: &Config, running: &Running, closed: Closed, signals: &mut Signals) {
+async fn finish(config: &Config, shared: &Shared, closed: Closed, signals: &mut Signals) {
+    let running = &shared.running;
     let last = async {
         // An error means that the accepting task is gone, and the listeners with it.
         let _ = closed.await;
-        running.idle().await;
+        // The connections and not the exchanges: a request that was read but is no exchange yet
+        // counts too. One that waits for its next request is closed by the front.
+        shared.connections.idle().await;
     };
     tokio::select! {
         ended = tokio::time::timeout(config.shutdown_timeout, last) => match ended {
@@ -267,8 +287,15 @@ fn serve_operators(
     process: Process,
     control: &Arc<Control>,
     shared: &Shared,
-    stopping: &watch::Receiver<bool>,
+    (stopping, ended): (&watch::Receiver<bool>, &watch::Sender<bool>),
 ) -> Result<JoinSet<()>, StartError> {
+    let end = || {
+        let mut ended = ended.subscribe();
+        async move {
+            // An error means that the sender is gone, which is the end too.
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
+    };
     let router = admin::router(Admin {
         control: Arc::clone(control),
         process,
@@ -278,19 +305,10 @@ fn serve_operators(
             .map_err(|error| format!("{}: {error}", bound.address))
     };
     let mut serving = JoinSet::new();
-    serving.spawn(admin::serve_unix(
-        doors.unix,
-        router.clone(),
-        std::future::pending(),
-    ));
+    serving.spawn(admin::serve_unix(doors.unix, router.clone(), end()));
     if let (Some(bound), Some(tokens)) = (doors.tcp, doors.tokens) {
         let door = TcpDoor { tokens, host: None };
-        serving.spawn(admin::serve_tcp(
-            listener(bound)?,
-            router,
-            door,
-            std::future::pending(),
-        ));
+        serving.spawn(admin::serve_tcp(listener(bound)?, router, door, end()));
     }
     if let Some(bound) = doors.metrics {
         let (metrics, stopping) = (Arc::clone(&shared.metrics), stopping.clone());
@@ -298,11 +316,7 @@ fn serve_operators(
             Arc::new(move || metrics.render()),
             Arc::new(move || !*stopping.borrow()),
         );
-        serving.spawn(admin::serve_plain(
-            listener(bound)?,
-            plain,
-            std::future::pending(),
-        ));
+        serving.spawn(admin::serve_plain(listener(bound)?, plain, end()));
     }
     Ok(serving)
 }

@@ -37,7 +37,7 @@ impl Source for ConfigSource {
             text: problems.to_string(),
         })?;
         if let Some(tokens) = &self.tokens {
-            tokens.reload().map_err(|text| Rejected {
+            tokens.check().map_err(|text| Rejected {
                 problems: 1,
                 text: format!("admin.tokens: {text}"),
             })?;
@@ -65,6 +65,13 @@ impl Source for ConfigSource {
         );
         Ok((config.topology, warnings))
     }
+
+    fn applied(&self) {
+        let reloaded = self.tokens.as_ref().map(Tokens::reload);
+        if let Some(Err(text)) = reloaded {
+            tracing::error!("admin.tokens: the old tokens stay: {text}");
+        }
+    }
 }
 
 /// Resolves names by the system's resolver.
@@ -79,8 +86,10 @@ impl Resolve for Resolver {
             };
             let lookup = tokio::net::lookup_host((&**host, port));
             match tokio::time::timeout(RESOLVE_MAX, lookup).await {
-                Ok(Ok(mut found)) => found
-                    .next()
+                // The lowest, and not the first: resolvers change the order from answer to answer,
+                // and a backend must not move with it.
+                Ok(Ok(found)) => found
+                    .min()
                     .map(Target::Tcp)
                     .ok_or_else(|| "the name has no address".to_owned()),
                 Ok(Err(error)) => Err(error.to_string()),

@@ -488,3 +488,88 @@ async fn time_from_the_last_byte_to_the_answer_is_no_polling_interval() {
     let slack = std::time::Duration::from_millis(25);
     assert!(drain < plain + slack, "{drain:?} beside {plain:?}");
 }
+
+/// The drain was not known yet when its intent was published, and a waiter that woke in between
+/// was told "not draining".
+#[tokio::test]
+async fn a_wait_for_drained_that_began_before_the_drain_ends_with_it() {
+    let (_a, _b, proxy) = pair().await;
+    for _ in 0..20 {
+        let path = "/v1/pools/web/backends/a?wait_for=drained&wait=10s";
+        let waiting = proxy.admin_later("GET", path);
+        tokio::task::yield_now().await;
+        proxy.admin("POST", &format!("{DRAIN_A}?wait=0s")).await;
+        let waited = within("the wait", waiting).await.unwrap();
+        assert_eq!(waited.json()["outcome"], "clean", "{}", waited.text());
+        let ready = proxy.admin("POST", "/v1/pools/web/backends/a/ready").await;
+        assert_eq!(ready.json()["outcome"], "done");
+    }
+}
+
+/// A second call without options took the pool's defaults for tighter clocks.
+#[tokio::test]
+async fn a_second_drain_changes_only_the_clocks_that_it_names() {
+    let mut a = App::start("a").await;
+    let b = App::start("b").await;
+    let keys = "drain: {timeout: 50ms, on_timeout: close}";
+    let proxy = Proxy::start(Setup::web_with(&[("a", &a), ("b", &b)], keys)).await;
+    proxy.until_healthy(&["a", "b"]).await;
+    proxy
+        .admin("POST", "/v1/pools/web/backends/b/standby")
+        .await;
+    let answer = proxy.fetch(get("/door"));
+    let entered = a.entered().await;
+    let kept = format!("{DRAIN_A}?force&timeout=1h&on_timeout=keep&wait=10ms");
+    assert_eq!(
+        proxy.admin("POST", &kept).await.json()["outcome"],
+        "not_yet"
+    );
+    let again = proxy.admin("POST", &format!("{DRAIN_A}?wait=300ms")).await;
+    assert_eq!(again.json()["outcome"], "not_yet", "{}", again.text());
+    let tightened = format!("{DRAIN_A}?timeout=1ms&on_timeout=close");
+    let forced = within("the drain", proxy.admin("POST", &tightened)).await;
+    assert_eq!(forced.json()["outcome"], "forced");
+    assert!(answer.await.unwrap().is_err());
+    drop(entered);
+}
+
+/// One that had no request yet was removed without a question, also as the last eligible one.
+#[tokio::test]
+async fn remove_of_the_last_eligible_backend_is_refused_even_if_it_was_never_used() {
+    let (_a, _b, proxy) = pair().await;
+    let removed = proxy.admin("DELETE", "/v1/pools/web/backends/a").await;
+    assert_eq!(
+        removed.json()["outcome"],
+        "done",
+        "never used: {}",
+        removed.text()
+    );
+    assert_eq!(removed.json()["safe_to_kill"], true);
+    let refused = proxy.admin("DELETE", "/v1/pools/web/backends/b").await;
+    assert_eq!(refused.status(), 409, "{}", refused.text());
+    assert_eq!(proxy.backend("b").await["eligible"], true);
+}
+
+/// The old generation's removal must not take the new one of the same id with it.
+#[tokio::test]
+async fn a_forced_removal_means_the_generation_that_it_found() {
+    let (mut a, mut b, proxy) = pair().await;
+    let (entered, answer) = enter(&proxy, &mut a, &mut b).await;
+    let old = proxy.backend("a").await["generation"].as_u64().unwrap();
+    proxy.admin("POST", &format!("{DRAIN_A}?wait=0s")).await;
+    let next = App::start("next").await;
+    let body = format!("{{\"id\": \"a\", \"address\": \"{}\"}}", next.address);
+    let added = proxy
+        .admin_with("POST", "/v1/pools/web/backends", &body)
+        .await;
+    assert_eq!(added.json()["outcome"], "done");
+    let path = format!("/v1/pools/web/backends/a@{old}?force");
+    let removed = within("remove", proxy.admin("DELETE", &path)).await;
+    assert_eq!(removed.json()["outcome"], "forced");
+    assert!(answer.await.unwrap().is_err());
+    drop(entered);
+    assert_eq!(
+        proxy.backend("a").await["generation"],
+        added.json()["generation"]
+    );
+}

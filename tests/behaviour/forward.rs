@@ -275,3 +275,25 @@ async fn the_access_log_has_one_json_line_per_exchange_and_is_off_by_default() {
     quiet.fetch(get("/quick")).await.unwrap().unwrap();
     assert_eq!(std::fs::read_to_string(quiet.path("access")).unwrap(), "");
 }
+
+/// pingora's clock starts anew with each byte.
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_is_not_waited_for_for_ever() {
+    let app = App::start("a").await;
+    let mut setup = Setup::web(&[("a", &app)]);
+    setup.extra = "client: {head_timeout: 1s, keep_alive: 1s}\n".into();
+    let proxy = Proxy::start(setup).await;
+    let mut client = proxy.client().await;
+    within("the connection to be closed", async {
+        loop {
+            let sent = client.stream.write_all(b"G").await;
+            let mut byte = [0];
+            let read = tokio::io::AsyncReadExt::read(&mut client.stream, &mut byte);
+            let read = tokio::time::timeout(std::time::Duration::from_millis(100), read).await;
+            if sent.is_err() || matches!(read, Ok(Ok(0) | Err(_))) {
+                return;
+            }
+        }
+    })
+    .await;
+}

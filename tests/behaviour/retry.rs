@@ -130,3 +130,27 @@ async fn with_every_backend_refusing_the_client_is_told_fast() {
         (502, Some("connect_failed"))
     );
 }
+
+/// A kept connection that had died was held against its backend: with one backend, which is the
+/// state after every drain, the client got 502.
+#[tokio::test]
+async fn a_get_on_a_dead_kept_connection_goes_to_the_same_backend_on_a_new_one() {
+    let mut app = App::start("a").await;
+    let proxy = Proxy::start(Setup::web(&[("a", &app)])).await;
+    proxy.until_healthy(&["a"]).await;
+    for _ in 0..5 {
+        let answer = proxy.fetch(get("/door"));
+        app.entered().await.release("first").await;
+        answer.await.unwrap().unwrap();
+        // The count goes back after the connection was put away.
+        proxy
+            .until("a", "idle", |backend| backend["requests"] == 0)
+            .await;
+        let answer = proxy.fetch(get("/door"));
+        // On the connection that was kept: it dies without an answer.
+        drop(app.entered().await);
+        app.entered().await.release("again").await;
+        let answer = within("the answer", answer).await.unwrap().unwrap();
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "again"));
+    }
+}

@@ -118,3 +118,22 @@ async fn a_state_file_serves_one_proxy() {
     assert_eq!(code, 1, "{words}");
     assert!(words.contains("state.file"), "{words}");
 }
+
+/// It was left in the model, where no status showed it and no operation could end it.
+#[tokio::test]
+async fn a_pool_that_the_file_lost_while_the_proxy_was_down_is_gone() {
+    let (a, b) = (App::start("a").await, App::start("b").await);
+    let mut setup = Setup::web(&[("a", &a)]);
+    setup.pool("old", &[("x", &b)], "");
+    setup.state = true;
+    let mut proxy = Proxy::start(setup).await;
+    proxy.until_healthy(&["a"]).await;
+    let mut without = Setup::web(&[("a", &a)]);
+    without.state = true;
+    proxy.rewrite(without);
+    proxy.crash_and_restart().await;
+    let drain = proxy.admin("POST", "/v1/pools/old/backends/x/drain").await;
+    assert_eq!(drain.status(), 404, "{}", drain.text());
+    let state = std::fs::read_to_string(proxy.path("state.json")).unwrap();
+    assert!(!state.contains("\"old\""), "{state}");
+}

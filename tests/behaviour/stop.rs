@@ -90,3 +90,48 @@ async fn the_deadline_of_the_stop_holds() {
     assert!(answer.await.unwrap().is_err());
     assert!(proxy.log().contains("shutdown.timeout"), "{}", proxy.log());
 }
+
+/// Requests whose bytes had come but that no worker had read yet were dropped.
+#[tokio::test]
+async fn requests_that_were_sent_before_sigterm_are_answered() {
+    let (_app, mut proxy) = one().await;
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let mut client = proxy.client().await;
+        client.exchange(get("/quick")).await.unwrap();
+        clients.push(client);
+    }
+    for client in &mut clients {
+        client.send(get("/quick")).await;
+    }
+    proxy.signal(Signal::TERM);
+    for client in &mut clients {
+        let answer = within("an answer", client.response()).await.unwrap();
+        assert_eq!(answer.text(), "a");
+    }
+    assert!(proxy.ended().await.success());
+}
+
+/// Its answer was cut: the process ended with the very release that made the drain clean.
+#[tokio::test]
+async fn a_drain_that_waits_while_the_proxy_stops_gets_its_answer() {
+    let (mut app, mut proxy) = one().await;
+    let answer = proxy.fetch(get("/door"));
+    let entered = app.entered().await;
+    let drain = proxy.admin_later("POST", "/v1/pools/web/backends/a/drain?force");
+    proxy
+        .until("a", "draining", |backend| backend["intent"] == "draining")
+        .await;
+    proxy.signal(Signal::TERM);
+    within("the stop to begin", async {
+        while !proxy.log().contains("stopping") {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    entered.release("finished").await;
+    answer.await.unwrap().unwrap();
+    let drained = within("the drain", drain).await.unwrap();
+    assert_eq!(drained.json()["outcome"], "clean");
+    assert!(proxy.ended().await.success());
+}

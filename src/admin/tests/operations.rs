@@ -151,6 +151,9 @@ async fn remove_takes_drained_or_never_used_ones() {
     assert_eq!(forced.outcome(), (200, "forced"));
     assert_eq!(forced.body["safe_to_kill"], true);
     assert_eq!(rig.call("DELETE", path).await.outcome(), (404, "unknown"));
+    let last = rig.call("DELETE", "/v1/pools/web/backends/b").await;
+    assert_eq!(last.outcome(), (409, "refused"));
+    rig.post("b/standby?force=1").await;
     let unused = rig.call("DELETE", "/v1/pools/web/backends/b").await;
     assert_eq!(unused.outcome(), (200, "done"));
 }
