@@ -13,8 +13,10 @@
 //! taken; the count goes back when the context is dropped, and nowhere else.
 //!
 //! What pingora-proxy cannot do, and what is therefore not kept here: closing the idle connections
-//! of one backend, answering an exchange that is cut (its client sees a cut), trailers, an own
-//! clock for each phase, upgrades other than WebSocket, strictness on the raw bytes of a head.
+//! of one backend, answering an exchange that is cut (its client sees a cut, a WebSocket no 1001),
+//! trailers, an own clock for each phase, upgrades other than WebSocket, strictness on the raw bytes
+//! of a head, an error word on what its parser or CONNECT rule refuses, a client that closes its
+//! sending side and still reads (it counts as gone), the backend's own `Keep-Alive: timeout`.
 
 mod access;
 mod claim;
