@@ -21,6 +21,7 @@
 mod drains;
 mod file;
 mod live;
+mod removal;
 mod view;
 
 use std::collections::HashMap;

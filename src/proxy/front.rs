@@ -6,6 +6,7 @@
 //! gives the claim back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -43,6 +44,8 @@ pub(super) fn present_exchange() -> Arc<Exchange> {
 pub struct Front {
     proxy: Arc<HttpProxy<Forwarder>>,
     connections: Arc<Running>,
+    /// Set once the listeners are closed; the forwarder then asks clients to close.
+    stopping: Arc<AtomicBool>,
     connections_max: usize,
     keep_alive: Duration,
     head_timeout: Duration,
@@ -57,11 +60,14 @@ impl Front {
             ..ServerConf::default()
         };
         let client = parts.client.clone();
-        let mut proxy = HttpProxy::new(Forwarder::new(parts), Arc::new(conf));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let forwarder = Forwarder::new(parts, Arc::clone(&stopping));
+        let mut proxy = HttpProxy::new(forwarder, Arc::new(conf));
         proxy.handle_init_modules();
         Self {
             proxy: Arc::new(proxy),
             connections,
+            stopping,
             connections_max: client.connections_max,
             keep_alive: client.keep_alive,
             head_timeout: client.head_timeout,
@@ -110,18 +116,20 @@ impl ServerApp for Front {
             let run = self.proxy.process_new_http(session, shutdown);
             let ended = EXCHANGE.scope(Arc::clone(&exchange), async {
                 tokio::select! {
+                    // First, so that a request whose bytes are there is read before anything ends it.
+                    biased;
                     ended = run => ended,
                     reason = exchange.cut_asked() => {
                         tracing::debug!(?reason, "cut an exchange");
                         None
                     }
                     () = self.head_overdue(&exchange) => None,
+                    () = stop_waiting(shutdown.clone(), &exchange) => None,
                 }
             });
             let (stream, settings) = ended.await?.consume();
-            if *shutdown.borrow() {
-                return None;
-            }
+            // Also when the proxy stops: the next request may have been sent already. Its answer asks
+            // the client to close.
             session = ServerSession::new_http1(stream);
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
@@ -129,10 +137,20 @@ impl ServerApp for Front {
         }
     }
 
+    /// pingora's own cleanup would drop every connection that waits for a request, also one whose
+    /// request has come but was not read yet; [`stop_waiting`] does that with more care.
     async fn cleanup(&self) {
-        // Requests whose bytes had come when the listeners closed are read before pingora drops
-        // the connections that wait for one.
-        tokio::time::sleep(STOP_LINGER).await;
-        self.proxy.http_cleanup().await;
+        self.stopping.store(true, Ordering::Release);
+    }
+}
+
+/// Resolves when the proxy stops and no request has come. The pause is spent on the connection's own
+/// worker: whatever had arrived before it ends is known there by then, however busy the machine is.
+async fn stop_waiting(mut shutdown: ShutdownWatch, exchange: &Exchange) {
+    // An error means that the sender is gone, which is the end too.
+    let _ = shutdown.wait_for(|stops| *stops).await;
+    tokio::time::sleep(STOP_LINGER).await;
+    if exchange.has_begun() {
+        std::future::pending::<()>().await;
     }
 }

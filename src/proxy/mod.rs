@@ -26,7 +26,7 @@ mod front;
 mod headers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -73,10 +73,12 @@ pub(crate) struct Forwarder {
     client: Arc<ClientSpec>,
     running: Arc<Running>,
     recorder: Recorder,
+    /// Set by the front when the proxy stops.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Forwarder {
-    fn new(parts: Parts) -> Self {
+    fn new(parts: Parts, stopping: Arc<AtomicBool>) -> Self {
         let recorder = access::recorder(Arc::clone(&parts.metrics), parts.access_log);
         Self {
             pools: parts.pools,
@@ -84,6 +86,7 @@ impl Forwarder {
             client: Arc::new(parts.client),
             running: parts.running,
             recorder,
+            stopping,
         }
     }
 
@@ -247,7 +250,7 @@ impl ProxyHttp for Forwarder {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
@@ -259,6 +262,9 @@ impl ProxyHttp for Forwarder {
             return Ok(());
         }
         context.has_response = true;
+        if self.stopping.load(Ordering::Acquire) {
+            session.set_keepalive(None);
+        }
         headers::clean_response(response);
         Ok(())
     }
