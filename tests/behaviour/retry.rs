@@ -138,7 +138,8 @@ async fn a_get_on_a_dead_kept_connection_goes_to_the_same_backend_on_a_new_one()
     let mut app = App::start("a").await;
     let proxy = Proxy::start(Setup::web(&[("a", &app)])).await;
     proxy.until_healthy(&["a"]).await;
-    for _ in 0..5 {
+    let mut deaths = 0;
+    for _ in 0..50 {
         let answer = proxy.fetch(get("/door"));
         app.entered().await.release("first").await;
         answer.await.unwrap().unwrap();
@@ -146,11 +147,24 @@ async fn a_get_on_a_dead_kept_connection_goes_to_the_same_backend_on_a_new_one()
         proxy
             .until("a", "idle", |backend| backend["requests"] == 0)
             .await;
+        let connections = app.connections();
         let answer = proxy.fetch(get("/door"));
+        let second = app.entered().await;
+        if app.connections() > connections {
+            // pingora could not take the kept one back from its own watcher and made a new one.
+            second.release("new").await;
+            answer.await.unwrap().unwrap();
+            continue;
+        }
         // On the connection that was kept: it dies without an answer.
-        drop(app.entered().await);
+        drop(second);
         app.entered().await.release("again").await;
         let answer = within("the answer", answer).await.unwrap().unwrap();
         assert_eq!((answer.status(), answer.text().as_str()), (200, "again"));
+        deaths += 1;
+        if deaths == 5 {
+            return;
+        }
     }
+    panic!("{deaths} of 50 requests met a kept connection");
 }
