@@ -505,13 +505,13 @@ impl Default for TimeoutSpec {
 /// What clients may do: clocks and bounds of the client side, the same for all listeners.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientSpec {
-    /// From the first byte of a request to the end of its head.
+    /// To the end of a request head; counted from the last answer, on top of `keep_alive`.
     pub head_timeout: Duration,
     /// Between two pieces of a request body.
     pub body_idle: Duration,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
-    /// Client connections at once; more are not accepted until one ends.
+    /// Client connections at once; one more is closed as soon as it was accepted.
     pub connections_max: usize,
     /// Bytes of a request head, request line included.
     pub head_bytes_max: usize,

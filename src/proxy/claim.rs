@@ -7,7 +7,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::settings;
 use crate::backend::{Claim, Exchange};
 use crate::pool::{NoClaim, Pool, Pools};
 
@@ -32,23 +31,18 @@ pub(super) async fn claim_or_hold(
             // its client going away without taking its bytes.
             if session.as_downstream_mut().is_body_empty() {
                 tokio::select! {
-                    claim = held(pools, pool, exchange, context) => claim,
+                    claim = held(pools, pool, exchange) => claim,
                     () = client_gone(session) => Err(Failure::ClientGone),
                 }
             } else {
-                held(pools, pool, exchange, context).await
+                held(pools, pool, exchange).await
             }
         }
     }
 }
 
-async fn held(
-    pools: &Pools,
-    pool: &Arc<Pool>,
-    exchange: &Arc<Exchange>,
-    context: &Context,
-) -> Result<Claim, Failure> {
-    let hold = settings(context.pool.as_ref()).map_or_else(Default::default, |s| s.hold);
+async fn held(pools: &Pools, pool: &Arc<Pool>, exchange: &Arc<Exchange>) -> Result<Claim, Failure> {
+    let hold = pool.settings.hold;
     if hold.timeout.is_zero() {
         return Err(Failure::NoBackend);
     }

@@ -1,9 +1,10 @@
 //! One client connection: its exchanges one after another, each of which can be cut from outside.
 //!
 //! pingora's own connection loop cannot end an exchange on demand, nor count connections. This one
-//! is the same loop with both: the exchange's future runs beside the wish to cut it, and is dropped
-//! when that comes. The client then sees its connection end; dropping the context of the exchange
-//! gives the claim back.
+//! is the same loop with both: the exchange's future runs beside the wish to cut it, the clock of a
+//! head that does not come, and the stop of the proxy; it is polled first and dropped when one of
+//! them comes. The client then sees its connection end; dropping the context of the exchange gives
+//! the claim back. At the stop a connection that has no request closes after [`STOP_LINGER`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

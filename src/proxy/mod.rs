@@ -42,7 +42,7 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::backend::Backend;
 use crate::metrics::Metrics;
-use crate::pool::{Pool, Pools};
+use crate::pool::Pools;
 use crate::shutdown::Running;
 use crate::spec::{ClientSpec, Target, TimeoutSpec};
 
@@ -413,9 +413,4 @@ async fn answer(session: &mut Session, failure: Failure) -> Result<()> {
         .as_downstream_mut()
         .write_error_response(head, body)
         .await
-}
-
-/// The settings of the pool that an exchange is for.
-fn settings(pool: Option<&Arc<Pool>>) -> Option<&crate::spec::PoolSettings> {
-    pool.map(|pool| &*pool.settings)
 }
