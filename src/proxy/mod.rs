@@ -24,6 +24,7 @@ mod context;
 mod failure;
 mod front;
 mod headers;
+pub mod http1;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
