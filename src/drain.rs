@@ -199,6 +199,9 @@ impl Drain {
             tokio::select! {
                 biased;
                 () = self.backend.word().when_idle() => {
+                    // Before the seal: who is told *drained* may kill the process at once. An exchange
+                    // keeps no connection while its backend drains, so none is added after this.
+                    self.backend.close_idle_connections();
                     if self.end().is_none() && self.backend.word().seal() {
                         let forced = !self.cuts.lock().expect("cuts lock").is_empty();
                         self.finish(if forced { End::Forced } else { End::Clean });

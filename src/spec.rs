@@ -482,7 +482,7 @@ pub struct TimeoutSpec {
     pub connect: Duration,
     /// From the request sent to the head of its response.
     pub response_head: Duration,
-    /// Between two pieces of a body, either way.
+    /// Between two pieces of a body that the backend sends or takes.
     pub body_idle: Duration,
     /// Without a byte in either direction of a tunnel.
     pub tunnel_idle: Duration,
@@ -505,9 +505,9 @@ impl Default for TimeoutSpec {
 /// What clients may do: clocks and bounds of the client side, the same for all listeners.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientSpec {
-    /// To the end of a request head; counted from the last answer, on top of `keep_alive`.
+    /// From the first byte of a request head, or a new connection, to the end of the head.
     pub head_timeout: Duration,
-    /// Between two pieces of a request body.
+    /// Between two pieces of a body that the client sends or takes.
     pub body_idle: Duration,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,

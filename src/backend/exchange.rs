@@ -12,14 +12,15 @@
 //! cut. The list is split over a few shards so that two workers seldom meet on one lock.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
 /// Locks that the list of a generation is split over.
 const SHARDS: usize = 8;
@@ -54,88 +55,64 @@ impl CutReason {
     }
 }
 
-struct Named {
+/// One request and its response, or a tunnel.
+pub struct Exchange {
     method: Box<str>,
     path: Box<str>,
     client: Option<IpAddr>,
     begun: Instant,
-}
-
-/// One request and its response, or a tunnel.
-pub struct Exchange {
-    /// Set once, when the request's head was read and before anything is claimed for it.
-    named: OnceLock<Named>,
-    made: Instant,
     tunnel: AtomicBool,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     /// Milliseconds from the begin to the last byte moved either way.
     last_byte_ms: AtomicU64,
-    /// A [`CutReason`], or 0. Written once, by compare-and-swap, before `cut` is notified.
+    /// A [`CutReason`], or 0. Written once, by compare-and-swap, before `cut` is woken.
     cut_reason: AtomicU8,
-    cut: Notify,
+    /// The exchange's task. It registers before it reads the reason, so no cut is missed.
+    cut: AtomicWaker,
 }
 
 impl Exchange {
-    /// An exchange whose request is still to come.
-    pub fn pending() -> Self {
+    /// An exchange that begins now. `path` is the target without its query.
+    pub fn new(method: &str, path: &str, client: Option<IpAddr>) -> Self {
+        let mut end = path.len().min(PATH_BYTES_MAX);
+        while !path.is_char_boundary(end) {
+            end -= 1;
+        }
         Self {
-            named: OnceLock::new(),
-            made: Instant::now(),
+            method: method.into(),
+            path: path[..end].into(),
+            client,
+            begun: Instant::now(),
             tunnel: AtomicBool::new(false),
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
             last_byte_ms: AtomicU64::new(0),
             cut_reason: AtomicU8::new(0),
-            cut: Notify::new(),
+            cut: AtomicWaker::new(),
         }
     }
 
-    /// An exchange that begins now. `path` is the target without its query.
-    pub fn new(method: &str, path: &str, client: Option<IpAddr>) -> Self {
-        let exchange = Self::pending();
-        exchange.begin(method, path, client);
-        exchange
+    /// When it began.
+    pub fn begun(&self) -> Instant {
+        self.begun
     }
 
-    /// Its request has come; a second call changes nothing.
-    pub fn begin(&self, method: &str, path: &str, client: Option<IpAddr>) {
-        let mut end = path.len().min(PATH_BYTES_MAX);
-        while !path.is_char_boundary(end) {
-            end -= 1;
-        }
-        let _ = self.named.set(Named {
-            method: method.into(),
-            path: path[..end].into(),
-            client,
-            begun: Instant::now(),
-        });
-    }
-
-    /// Whether its request has come.
-    pub fn has_begun(&self) -> bool {
-        self.named.get().is_some()
-    }
-
-    fn begun(&self) -> Instant {
-        self.named.get().map_or(self.made, |named| named.begun)
-    }
-
-    /// Counts bytes from the client to the backend.
-    pub fn moved_up(&self, bytes: usize) {
+    /// Counts bytes from the client to the backend, at `now`.
+    pub fn moved_up(&self, bytes: usize, now: Instant) {
         self.bytes_up.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.touch();
+        self.touch(now);
     }
 
-    /// Counts bytes from the backend to the client.
-    pub fn moved_down(&self, bytes: usize) {
+    /// Counts bytes from the backend to the client, at `now`.
+    pub fn moved_down(&self, bytes: usize, now: Instant) {
         self.bytes_down.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.touch();
+        self.touch(now);
     }
 
-    fn touch(&self) {
-        let elapsed = self.begun().elapsed().as_millis() as u64;
-        self.last_byte_ms.store(elapsed, Ordering::Relaxed);
+    fn touch(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.begun()).as_millis() as u64;
+        self.last_byte_ms.store(since, Ordering::Relaxed);
     }
 
     /// Time since a byte moved either way.
@@ -160,8 +137,7 @@ impl Exchange {
             .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
         if first {
-            // Stores a permit if the task does not wait yet, so an early cut is not lost.
-            self.cut.notify_one();
+            self.cut.wake();
         }
         first
     }
@@ -171,24 +147,27 @@ impl Exchange {
         CutReason::from_u8(self.cut_reason.load(Ordering::Acquire))
     }
 
+    /// Ready when somebody asked for the cut. One task asks.
+    pub fn poll_cut(&self, context: &mut Context<'_>) -> Poll<CutReason> {
+        self.cut.register(context.waker());
+        match self.cut_reason() {
+            Some(reason) => Poll::Ready(reason),
+            None => Poll::Pending,
+        }
+    }
+
     /// Resolves when somebody asked for the cut. One task waits.
     pub async fn cut_asked(&self) -> CutReason {
-        loop {
-            if let Some(reason) = self.cut_reason() {
-                return reason;
-            }
-            self.cut.notified().await;
-        }
+        poll_fn(|context| self.poll_cut(context)).await
     }
 
     /// What an operator is told of it.
     pub fn report(&self) -> ExchangeReport {
-        let named = self.named.get();
         ExchangeReport {
             is_tunnel: self.is_tunnel(),
-            method: named.map_or_else(String::new, |named| named.method.to_string()),
-            path: named.map_or_else(String::new, |named| named.path.to_string()),
-            client: named.and_then(|named| named.client),
+            method: self.method.to_string(),
+            path: self.path.to_string(),
+            client: self.client,
             age: self.begun().elapsed(),
             bytes_up: self.bytes_up.load(Ordering::Relaxed),
             bytes_down: self.bytes_down.load(Ordering::Relaxed),

@@ -12,8 +12,9 @@
 //! - Health is written by the prober only, gates by the pool only ([`crate::pool::Pools`]), the
 //!   seal by the drain only ([`crate::drain`]).
 //!
-//! Two slots are carried without knowledge of what is in them: the metric handles that `metrics`
-//! prepared, and the signal by which the proxy asks the prober to probe now.
+//! Three slots are carried without knowledge of what is in them: the metric handles that `metrics`
+//! prepared, the connections that the proxy keeps, and the signal by which the proxy asks the prober
+//! to probe now.
 
 mod exchange;
 mod sync;
@@ -72,6 +73,23 @@ impl Health {
     }
 }
 
+/// The upstream connections of a generation; what they are is the proxy's business.
+pub trait Connections: Any + Send + Sync {
+    /// How many there are.
+    fn count(&self) -> ConnectionCount;
+    /// Closes those that serve no exchange.
+    fn close_idle(&self);
+}
+
+/// Upstream connections at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ConnectionCount {
+    /// Those that serve an exchange, or are being made for one.
+    pub busy: usize,
+    /// Those kept for the next one.
+    pub idle: usize,
+}
+
 /// How a generation came to be, which decides how many good probes make it healthy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
@@ -124,6 +142,7 @@ pub struct Backend {
     exchanges: Exchanges,
     probe_now: Notify,
     metrics: OnceLock<Box<dyn Any + Send + Sync>>,
+    connections: OnceLock<Box<dyn Connections>>,
 }
 
 impl Backend {
@@ -141,6 +160,7 @@ impl Backend {
             exchanges: Exchanges::new(),
             probe_now: Notify::new(),
             metrics: OnceLock::new(),
+            connections: OnceLock::new(),
         }
     }
 
@@ -244,6 +264,26 @@ impl Backend {
     /// The exchanges in flight, oldest first.
     pub fn exchanges(&self) -> Vec<Arc<Exchange>> {
         self.exchanges.list()
+    }
+
+    /// The upstream connections that the proxy keeps here.
+    pub fn connections_slot(&self) -> &OnceLock<Box<dyn Connections>> {
+        &self.connections
+    }
+
+    /// How many upstream connections there are.
+    pub fn connections(&self) -> ConnectionCount {
+        self.connections
+            .get()
+            .map_or_else(ConnectionCount::default, |held| held.count())
+    }
+
+    /// Closes the upstream connections that serve no exchange. Once the word is draining and idle
+    /// none is left after this call.
+    pub fn close_idle_connections(&self) {
+        if let Some(held) = self.connections.get() {
+            held.close_idle();
+        }
     }
 
     /// The handles that `metrics` put here for the request path.

@@ -32,10 +32,10 @@ pub const TRUSTED_PROXIES_MAX: usize = 1024;
 /// Client connections: about the descriptors a process can be given (`nr_open`, 1,048,576).
 const CONNECTIONS_MAX: u64 = 1_000_000;
 
-/// Fields of a head: pingora's parser takes 256.
+/// Fields of a head: the codec has room for 256.
 const HEAD_FIELDS_MAX: u64 = 256;
 
-/// Bytes of a request head: pingora's parser takes somewhat less than 1 MiB.
+/// Bytes of a request head: each client that sends one slowly may hold a buffer of that size.
 const HEAD_BYTES_MAX: u64 = 512 * 1024;
 
 /// A smaller head would refuse the requests of ordinary browsers.

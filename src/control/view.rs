@@ -127,6 +127,7 @@ fn pool_status(pool: &Pool) -> PoolStatus {
 fn backend_status(pool: &Pool, entry: &Entry) -> BackendStatus {
     let member = &entry.member;
     let reading = entry.backend.reading();
+    let connections = entry.backend.connections();
     BackendStatus {
         pool: pool.name.to_string(),
         id: member.id.to_string(),
@@ -140,7 +141,7 @@ fn backend_status(pool: &Pool, entry: &Entry) -> BackendStatus {
         drained: reading.is_sealed(),
         requests: reading.requests(),
         tunnels: reading.tunnels(),
-        connections: None,
+        connections: Some(u32::try_from(connections.busy + connections.idle).unwrap_or(u32::MAX)),
         since_ms: member.since,
         last_probe: probe_status(&entry.backend),
     }

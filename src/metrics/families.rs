@@ -260,6 +260,17 @@ fn gauges_of_backends(backends: &[BackendRow<'_>], text: &mut String) {
     }
     intents.write(text);
     healths.write(text);
+    let mut connections = Family::gauge(
+        "tidegate_backend_connections",
+        "Connections to the backend, busy and kept for the next request; without probes.",
+    );
+    for row in backends {
+        let count = row.entry.backend.connections();
+        for (state, count) in [("busy", count.busy), ("idle", count.idle)] {
+            connections.add_with(&row.labels, "state", state, count as u64);
+        }
+    }
+    connections.write(text);
 }
 
 fn counts_of_backends(backends: &[BackendRow<'_>], error_words: &[&str], text: &mut String) {

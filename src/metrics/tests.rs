@@ -116,6 +116,7 @@ fn every_metric_has_its_name_type_and_help() {
             "tidegate_backend_drained",
             "tidegate_backend_intent",
             "tidegate_backend_health",
+            "tidegate_backend_connections",
         ]
     );
     assert_eq!(
@@ -169,6 +170,7 @@ fn names_labels_and_order_follow_the_rules() {
         "result",
         "outcome",
         "kind",
+        "state",
         "le",
         "version",
         "revision",

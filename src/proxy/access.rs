@@ -50,13 +50,13 @@ fn count(metrics: &Metrics, record: &Record<'_>) {
 
 /// One line of the access log. Its own target: the log settings turn it on and off, always as JSON.
 fn write(record: &Record<'_>) {
-    let request = record.request;
+    let logged = record.logged;
     tracing::info!(
         target: "tidegate::access",
-        method = request.method,
-        host = request.host,
-        path = request.path,
-        client = request.client.map(tracing::field::display),
+        method = logged.map(|logged| &*logged.method),
+        host = logged.map(|logged| &*logged.host),
+        path = logged.map(|logged| &*logged.path),
+        client = logged.and_then(|logged| logged.client).map(tracing::field::display),
         status = record.status,
         error = record.failure.map(Failure::word),
         pool = record.pool.map(|pool| pool.name.as_str()),

@@ -1,43 +1,37 @@
 //! Getting a claim for an exchange: at once, or by holding the request until a backend is eligible.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
-use pingora::proxy::Session;
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::context::Context;
 use super::failure::Failure;
+use super::relay::{Peer, poll_watch};
 use crate::backend::{Claim, Exchange};
 use crate::pool::{NoClaim, Pool, Pools};
 
 /// A claim on a backend that was not tried for this exchange yet. A first try is held while no
-/// backend is eligible; a retry is not, it fails the way the try before did.
-pub(super) async fn claim_or_hold(
+/// backend is eligible, and given up when its client leaves; a retry is not held, it fails the way
+/// the try before did.
+pub(super) async fn claim_or_hold<C: AsyncRead + Unpin>(
     pools: &Pools,
-    session: &mut Session,
+    pool: &Arc<Pool>,
+    exchange: &Arc<Exchange>,
     context: &Context,
+    client: &mut Peer<C>,
 ) -> Result<Claim, Failure> {
-    let (Some(pool), Some(exchange)) = (&context.pool, &context.exchange) else {
-        return Err(Failure::Internal);
-    };
     match pools.claim(&pool.name, exchange, &context.tried) {
         Ok(claim) => Ok(claim),
         Err(NoClaim::NoPool) => Err(Failure::NoRoute),
         Err(NoClaim::NoBackend) if context.tries > 0 => {
             Err(context.failure.unwrap_or(Failure::NoBackend))
         }
-        Err(NoClaim::NoBackend) => {
-            // A request with a body may still be sending it; only an empty one can be watched for
-            // its client going away without taking its bytes.
-            if session.as_downstream_mut().is_body_empty() {
-                tokio::select! {
-                    claim = held(pools, pool, exchange) => claim,
-                    () = client_gone(session) => Err(Failure::ClientGone),
-                }
-            } else {
-                held(pools, pool, exchange).await
-            }
-        }
+        Err(NoClaim::NoBackend) => tokio::select! {
+            claim = Box::pin(held(pools, pool, exchange)) => claim,
+            gone = poll_fn(|task| poll_watch(task, client)) => Err(gone),
+        },
     }
 }
 
@@ -70,16 +64,6 @@ async fn held(pools: &Pools, pool: &Arc<Pool>, exchange: &Arc<Exchange>) -> Resu
         }
         if timeout_at(deadline, published.changed()).await.is_err() {
             return Err(Failure::HeldTooLong);
-        }
-    }
-}
-
-/// Resolves when the client closed its connection.
-async fn client_gone(session: &mut Session) {
-    let session = session.as_downstream_mut();
-    loop {
-        if session.read_body_or_idle(true).await.is_err() {
-            return;
         }
     }
 }

@@ -1,16 +1,15 @@
 //! One exchange on its way through the proxy, and the one record that is made of it.
 //!
 //! A [`Context`] is made for each request and dropped with it, however it ended: answered, failed,
-//! abandoned by the client or cut from outside. Its drop is the one place that makes the record;
-//! pingora's `logging` hook is not called when an exchange's future is dropped, so nothing may
-//! depend on it. The claim inside gives its count back in the same moment.
+//! abandoned by the client or cut from outside. Its drop is the one place that makes the record. The
+//! claim inside gives its count back before that.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
-use crate::backend::{Backend, Claim, CutReason, Exchange, Generation};
+use crate::backend::{Backend, Claim, Exchange, Generation};
 use crate::pool::Pool;
 use crate::shutdown::InFlight;
 
@@ -22,7 +21,7 @@ pub(super) type Recorder = Arc<dyn Fn(&Record<'_>) + Send + Sync>;
 
 /// One exchange that has ended.
 pub(super) struct Record<'a> {
-    pub(super) request: &'a Request,
+    pub(super) logged: Option<&'a Logged>,
     pub(super) pool: Option<&'a Pool>,
     /// The generation that answered, or was tried last.
     pub(super) backend: Option<&'a Arc<Backend>>,
@@ -36,21 +35,20 @@ pub(super) struct Record<'a> {
     pub(super) bytes_down: u64,
 }
 
-/// What was asked.
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) host: String,
-    pub(super) path: String,
+/// What the access log says of a request, kept only if that is on.
+pub(super) struct Logged {
+    pub(super) method: Box<str>,
+    pub(super) host: Box<str>,
+    pub(super) path: Box<str>,
     pub(super) client: Option<IpAddr>,
-    pub(super) is_idempotent: bool,
-    pub(super) begun: Instant,
 }
 
 /// See the module's words.
 pub(crate) struct Context {
     recorder: Recorder,
+    begun: Instant,
+    pub(super) logged: Option<Logged>,
     /// `None` until the head was read and found good enough to name.
-    pub(super) request: Option<Request>,
     pub(super) exchange: Option<Arc<Exchange>>,
     pub(super) pool: Option<Arc<Pool>>,
     pub(super) claim: Option<Claim>,
@@ -64,18 +62,17 @@ pub(crate) struct Context {
     pub(super) failure: Option<Failure>,
     /// Of the head that went to the client.
     pub(super) status: Option<u16>,
-    /// A byte of a final response head came from the backend.
-    pub(super) has_response: bool,
     /// The exchange came to its end, rather than being dropped on the way.
     pub(super) is_complete: bool,
-    pub(super) in_flight: Option<InFlight>,
+    _in_flight: InFlight,
 }
 
 impl Context {
-    pub(super) fn new(recorder: Recorder) -> Self {
+    pub(super) fn new(recorder: Recorder, in_flight: InFlight) -> Self {
         Self {
             recorder,
-            request: None,
+            begun: Instant::now(),
+            logged: None,
             exchange: None,
             pool: None,
             claim: None,
@@ -85,9 +82,8 @@ impl Context {
             last: None,
             failure: None,
             status: None,
-            has_response: false,
             is_complete: false,
-            in_flight: None,
+            _in_flight: in_flight,
         }
     }
 
@@ -101,7 +97,7 @@ impl Context {
 
     /// Whether another try is within bounds.
     pub(super) fn may_try_again(&self) -> bool {
-        self.tries < TRIES_MAX && !self.has_response
+        self.tries < TRIES_MAX
     }
 
     /// The last try died on a kept connection, which says nothing of the backend: it may be tried
@@ -111,17 +107,11 @@ impl Context {
         self.wants_new_connection = true;
     }
 
+    /// One that was dropped on the way was cut short by a panic or the end of the process.
     fn end_failure(&self) -> Option<Failure> {
-        let was_cut = self.exchange.as_ref().and_then(|one| one.cut_reason());
-        match was_cut {
-            Some(
-                CutReason::DrainTimeout
-                | CutReason::DrainIdle
-                | CutReason::TunnelClose
-                | CutReason::Closed,
-            ) => Some(Failure::DrainClosed),
-            None if !self.is_complete => Some(self.failure.unwrap_or(Failure::ClientGone)),
-            None => self.failure,
+        match self.is_complete {
+            true => self.failure,
+            false => Some(self.failure.unwrap_or(Failure::Internal)),
         }
     }
 }
@@ -132,21 +122,18 @@ impl Drop for Context {
         let failure = self.end_failure();
         // The count goes back before the record is made: a record may be slow, a drain waits.
         drop(self.claim.take());
-        let Some(request) = self.request.take() else {
-            return;
-        };
         let report = self.exchange.as_ref().map(|exchange| exchange.report());
         let status = self
             .status
             .unwrap_or_else(|| failure.map_or(0, Failure::status));
         (self.recorder)(&Record {
-            request: &request,
+            logged: self.logged.as_ref(),
             pool: self.pool.as_deref(),
             backend: self.last.as_ref(),
             status,
             failure,
             tries: self.tries,
-            took: request.begun.elapsed(),
+            took: self.begun.elapsed(),
             is_tunnel,
             bytes_up: report.as_ref().map_or(0, |report| report.bytes_up),
             bytes_down: report.as_ref().map_or(0, |report| report.bytes_down),

@@ -1,136 +1,168 @@
-//! The failure table: every error that the proxy makes itself, its word and its status.
+//! The failure table: every error that the proxy makes itself, its word, its status, its meaning.
 //!
 //! The word goes into the `x-tidegate-error` field, the access log and the metrics, so that an
-//! error of the proxy is never mistaken for one of the app.
-
-use pingora::{Error, ErrorSource, ErrorType};
+//! error of the proxy is never mistaken for one of the app. The README has the table too; a test
+//! holds it true.
 
 /// The response field that carries the word.
 pub(super) const ERROR_FIELD: &str = "x-tidegate-error";
 
-/// An error made by the proxy.
+/// An error made by the proxy. The numbers are places in the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
+#[allow(missing_docs, reason = "the table says what each means")]
 pub enum Failure {
-    /// The request is malformed or ambiguous.
     BadRequest,
-    /// Its head or target is larger than allowed.
     TooLarge,
-    /// CONNECT is not proxied.
     MethodNotAllowed,
-    /// No route takes its host and path.
     NoRoute,
-    /// No backend is eligible and the hold is full or off.
     NoBackend,
-    /// No backend became eligible while the request was held.
     HeldTooLong,
-    /// No connection could be made.
     ConnectFailed,
-    /// The connection died before the response was complete.
+    ConnectTimeout,
     UpstreamReset,
-    /// The backend took too long.
     UpstreamTimeout,
-    /// The backend's response is malformed.
+    BodyTimeout,
+    TunnelTimeout,
     BadResponse,
-    /// The exchange was cut by a drain or an operator.
     DrainClosed,
-    /// The client sent its request too slowly.
     ClientTimeout,
-    /// The client went away.
+    ClientBodyTimeout,
     ClientGone,
-    /// A fault of the proxy.
     Internal,
 }
 
-impl Failure {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
-        Self::BadRequest,
-        Self::TooLarge,
-        Self::MethodNotAllowed,
-        Self::NoRoute,
-        Self::NoBackend,
-        Self::HeldTooLong,
-        Self::ConnectFailed,
-        Self::UpstreamReset,
-        Self::UpstreamTimeout,
-        Self::BadResponse,
-        Self::DrainClosed,
-        Self::ClientTimeout,
-        Self::ClientGone,
-        Self::Internal,
-    ];
+struct Row {
+    word: &'static str,
+    /// Answered, or only logged where nobody is left to read it or an answer had begun.
+    status: u16,
+    meaning: &'static str,
+}
 
+const fn row(word: &'static str, status: u16, meaning: &'static str) -> Row {
+    Row {
+        word,
+        status,
+        meaning,
+    }
+}
+
+const TABLE: [Row; 18] = [
+    row("bad_request", 400, "the request is malformed or ambiguous"),
+    row(
+        "too_large",
+        431,
+        "the head or the target of the request is larger than `client.head_bytes_max`, `fields_max`, `target_bytes_max`",
+    ),
+    row("method_not_allowed", 405, "CONNECT is not proxied"),
+    row("no_route", 404, "no route takes this host and path"),
+    row(
+        "no_backend",
+        503,
+        "no backend is eligible, and the request could not be held (`hold`)",
+    ),
+    row(
+        "held_too_long",
+        503,
+        "no backend became eligible while the request was held (`hold.timeout`)",
+    ),
+    row(
+        "connect_failed",
+        502,
+        "no connection could be made to any backend that was tried",
+    ),
+    row(
+        "connect_timeout",
+        504,
+        "no connection was made in time (`timeouts.connect`)",
+    ),
+    row(
+        "upstream_reset",
+        502,
+        "the backend's connection ended before its answer did",
+    ),
+    row(
+        "upstream_timeout",
+        504,
+        "the backend's answer did not begin in time (`timeouts.response_head`)",
+    ),
+    row(
+        "body_timeout",
+        504,
+        "the backend stopped in the middle of a body, its own or the request's (`timeouts.body_idle`)",
+    ),
+    row(
+        "tunnel_timeout",
+        504,
+        "no byte moved in a tunnel (`timeouts.tunnel_idle`); only logged",
+    ),
+    row("bad_response", 502, "the backend's answer is malformed"),
+    row(
+        "drain_closed",
+        503,
+        "a drain or an operator cut the exchange",
+    ),
+    row(
+        "client_timeout",
+        408,
+        "the head of the request did not come in time (`client.head_timeout`)",
+    ),
+    row(
+        "client_body_timeout",
+        408,
+        "the client stopped in the middle of a body, its own or the answer's (`client.body_idle`)",
+    ),
+    row(
+        "client_gone",
+        499,
+        "the client left before its answer was complete; only logged",
+    ),
+    row("internal", 500, "a fault of the proxy"),
+];
+
+impl Failure {
     /// The words, in the order of their numbers.
-    pub const WORDS: [&'static str; 14] = {
-        let mut words = [""; 14];
+    pub const WORDS: [&'static str; TABLE.len()] = {
+        let mut words = [""; TABLE.len()];
         let mut index = 0;
         while index < words.len() {
-            words[index] = Self::ALL[index].word();
+            words[index] = TABLE[index].word;
             index += 1;
         }
         words
     };
 
+    fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+
     /// The word.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::TooLarge => "too_large",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::NoRoute => "no_route",
-            Self::NoBackend => "no_backend",
-            Self::HeldTooLong => "held_too_long",
-            Self::ConnectFailed => "connect_failed",
-            Self::UpstreamReset => "upstream_reset",
-            Self::UpstreamTimeout => "upstream_timeout",
-            Self::BadResponse => "bad_response",
-            Self::DrainClosed => "drain_closed",
-            Self::ClientTimeout => "client_timeout",
-            Self::ClientGone => "client_gone",
-            Self::Internal => "internal",
-        }
+    pub fn word(self) -> &'static str {
+        self.row().word
     }
 
-    /// The status answered, or only logged where nobody is left to read it (499).
+    /// The status answered, or only logged where nobody is left to read it or an answer had begun.
     pub fn status(self) -> u16 {
-        match self {
-            Self::BadRequest => 400,
-            Self::TooLarge => 431,
-            Self::MethodNotAllowed => 405,
-            Self::NoRoute => 404,
-            Self::NoBackend | Self::HeldTooLong | Self::DrainClosed => 503,
-            Self::ConnectFailed | Self::UpstreamReset | Self::BadResponse => 502,
-            Self::UpstreamTimeout => 504,
-            Self::ClientTimeout => 408,
-            Self::ClientGone => 499,
-            Self::Internal => 500,
-        }
+        self.row().status
     }
 
-    /// Whether the answer says when to try again.
+    /// Seconds after which it is worth to try again, if the answer says so.
     pub fn retry_after(self) -> Option<u32> {
         (self.status() == 503).then_some(1)
     }
 
-    /// What pingora's error means here.
-    pub(super) fn of(error: &Error) -> Self {
-        use ErrorType as E;
-        match (error.esource(), error.etype()) {
-            (ErrorSource::Downstream, E::ReadTimedout) => Self::ClientTimeout,
-            (
-                ErrorSource::Downstream,
-                E::ReadError | E::WriteError | E::ConnectionClosed | E::WriteTimedout,
-            ) => Self::ClientGone,
-            (ErrorSource::Downstream, _) => Self::BadRequest,
-            (_, E::ConnectTimedout | E::ConnectRefused | E::ConnectNoRoute | E::ConnectError) => {
-                Self::ConnectFailed
-            }
-            (ErrorSource::Upstream, E::ReadTimedout | E::WriteTimedout) => Self::UpstreamTimeout,
-            (ErrorSource::Upstream, E::InvalidHTTPHeader) => Self::BadResponse,
-            (ErrorSource::Upstream, _) => Self::UpstreamReset,
-            _ => Self::Internal,
+    /// The table as README shows it.
+    pub fn markdown() -> String {
+        let mut text = String::from("| word | status | meaning |\n| --- | --- | --- |\n");
+        for Row {
+            word,
+            status,
+            meaning,
+        } in &TABLE
+        {
+            text += &format!("| `{word}` | {status} | {meaning} |\n");
         }
+        text
     }
 }
 
@@ -139,10 +171,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_words_agree() {
-        for (index, failure) in Failure::ALL.into_iter().enumerate() {
-            assert_eq!(failure as usize, index);
-            assert_eq!(Failure::WORDS[index], failure.word());
+    fn numbers_and_rows_agree() {
+        for (failure, word) in [
+            (Failure::BadRequest, "bad_request"),
+            (Failure::TooLarge, "too_large"),
+            (Failure::MethodNotAllowed, "method_not_allowed"),
+            (Failure::NoRoute, "no_route"),
+            (Failure::NoBackend, "no_backend"),
+            (Failure::HeldTooLong, "held_too_long"),
+            (Failure::ConnectFailed, "connect_failed"),
+            (Failure::ConnectTimeout, "connect_timeout"),
+            (Failure::UpstreamReset, "upstream_reset"),
+            (Failure::UpstreamTimeout, "upstream_timeout"),
+            (Failure::BodyTimeout, "body_timeout"),
+            (Failure::TunnelTimeout, "tunnel_timeout"),
+            (Failure::BadResponse, "bad_response"),
+            (Failure::DrainClosed, "drain_closed"),
+            (Failure::ClientTimeout, "client_timeout"),
+            (Failure::ClientBodyTimeout, "client_body_timeout"),
+            (Failure::ClientGone, "client_gone"),
+            (Failure::Internal, "internal"),
+        ] {
+            assert_eq!(failure.word(), word);
+            assert_eq!(Failure::WORDS[failure as usize], word);
         }
+    }
+
+    #[test]
+    fn the_readme_has_the_table() {
+        let readme = include_str!("../../README.md");
+        let table = Failure::markdown();
+        assert!(readme.contains(&table), "README.md must contain:\n{table}");
     }
 }

@@ -1,96 +1,150 @@
-//! One client connection: its exchanges one after another, each of which can be cut from outside.
+//! One client connection: its requests one after another.
 //!
-//! pingora's own connection loop cannot end an exchange on demand, nor count connections. This one
-//! is the same loop with both: the exchange's future runs beside the wish to cut it, the clock of a
-//! head that does not come, and the stop of the proxy; it is polled first and dropped when one of
-//! them comes. The client then sees its connection end; dropping the context of the exchange gives
-//! the claim back. At the stop a connection that has no request closes after [`STOP_LINGER`].
+//! States: *waiting* for a request, *reading* its head, *in an exchange* ([`super::exchange`]). A
+//! waiting connection holds no buffer and no future of an exchange: what it costs is its socket, its
+//! task and a timer.
+//!
+//! pingora listens, accepts and runs this as a `ServerApp`. When the proxy stops, a connection that
+//! waits is closed after [`STOP_LINGER`], one in an exchange after it.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
-use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
-use pingora::server::configuration::ServerConf;
+use tokio::time::Instant;
 
-use super::{Forwarder, Parts};
-use crate::backend::Exchange;
+use super::admit::Origin;
+use super::answer::linger;
+use super::buffer::{Filled, Input};
+use super::clock::Timer;
+use super::exchange::{After, Downstream, refuse, run};
+use super::failure::Failure;
+use super::http1::HeadEnd;
+use super::relay::Peer;
+use super::{Engine, Parts, upstream};
 use crate::shutdown::Running;
-
-/// How long an upload that nobody reads any more is read on, so that the client sees the answer.
-const UPLOAD_DRAIN: Duration = Duration::from_secs(5);
 
 /// How long connections that wait for a request stay after the listeners are closed: a request
 /// that was sent before then is on its way to its worker for milliseconds at most.
 const STOP_LINGER: Duration = Duration::from_millis(100);
 
-tokio::task_local! {
-    /// The exchange that the current task is about to read or runs.
-    static EXCHANGE: Arc<Exchange>;
-}
-
-/// The exchange of the current task.
-pub(super) fn present_exchange() -> Arc<Exchange> {
-    EXCHANGE
-        .try_with(Arc::clone)
-        .unwrap_or_else(|_| Arc::new(Exchange::pending()))
-}
-
 /// Takes client connections from pingora's listeners.
 pub struct Front {
-    proxy: Arc<HttpProxy<Forwarder>>,
+    engine: Arc<Engine>,
     connections: Arc<Running>,
-    /// Set once the listeners are closed; the forwarder then asks clients to close.
-    stopping: Arc<AtomicBool>,
-    connections_max: usize,
-    keep_alive: Duration,
-    head_timeout: Duration,
-    body_idle: Duration,
+}
+
+/// What a waiting connection has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Next {
+    /// A head of so many bytes is in the input.
+    Head(usize),
+    /// What came cannot be a head.
+    Refused(Failure),
+    /// Nothing more will come, or it took too long.
+    Nothing,
 }
 
 impl Front {
-    /// A front over pingora-proxy; `workers` is how many threads run it.
-    pub fn new(parts: Parts, workers: usize, connections: Arc<Running>) -> Self {
-        let conf = ServerConf {
-            threads: workers,
-            ..ServerConf::default()
-        };
-        let client = parts.client.clone();
-        let stopping = Arc::new(AtomicBool::new(false));
-        let forwarder = Forwarder::new(parts, Arc::clone(&stopping));
-        let mut proxy = HttpProxy::new(forwarder, Arc::new(conf));
-        proxy.handle_init_modules();
+    /// A front over the relay.
+    pub fn new(parts: Parts, connections: Arc<Running>) -> Self {
         Self {
-            proxy: Arc::new(proxy),
+            engine: Arc::new(Engine::new(parts)),
             connections,
-            stopping,
-            connections_max: client.connections_max,
-            keep_alive: client.keep_alive,
-            head_timeout: client.head_timeout,
-            body_idle: client.body_idle,
         }
     }
 
-    /// Resolves when the head of the next request is not there in time. pingora's own clock starts
-    /// anew with each byte, so a slow sender would hold its connection for ever; this one runs from
-    /// the end of the last exchange, and so allows for the wait between two requests as well.
-    async fn head_overdue(&self, exchange: &Exchange) {
-        tokio::time::sleep(self.keep_alive + self.head_timeout).await;
-        if exchange.has_begun() {
-            std::future::pending::<()>().await;
-        }
+    /// Closes idle upstream connections when their time is over; runs for ever beside the front.
+    pub fn sweep(&self) -> impl Future<Output = ()> + Send + use<> {
+        upstream::sweep(Arc::clone(&self.engine.pools))
     }
 
-    fn prepare(&self, session: &mut ServerSession) {
-        session.set_read_timeout(Some(self.body_idle));
-        session.set_total_drain_timeout(Some(UPLOAD_DRAIN));
-        session.set_pipelining_enabled(true);
+    async fn next(
+        &self,
+        client: &mut Peer<Stream>,
+        timer: &mut Timer,
+        stop: &mut Stop<impl Future<Output = ()>>,
+        wait: Duration,
+    ) -> Next {
+        let mut scan = HeadEnd::request();
+        let asked = Instant::now();
+        let mut deadline = asked + wait;
+        let mut has_begun = false;
+        poll_fn(|context| {
+            // First, so that a request whose bytes are there is read before anything ends it.
+            loop {
+                if !client.input.is_empty() {
+                    if !has_begun {
+                        has_begun = true;
+                        deadline = Instant::now() + self.engine.client.head_timeout;
+                    }
+                    match self.look(&mut scan, &client.input) {
+                        Ok(None) => {}
+                        Ok(Some(length)) => return Poll::Ready(Next::Head(length)),
+                        Err(failure) => return Poll::Ready(Next::Refused(failure)),
+                    }
+                }
+                let max = self.engine.client.head_bytes_max;
+                match client.input.poll_fill(context, &mut client.stream, max) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(Filled::Bytes)) => {}
+                    Poll::Ready(Ok(Filled::Full)) => {
+                        return Poll::Ready(Next::Refused(Failure::TooLarge));
+                    }
+                    Poll::Ready(Ok(Filled::End) | Err(_)) => return Poll::Ready(Next::Nothing),
+                }
+            }
+            if stop.poll(context) {
+                return Poll::Ready(Next::Nothing);
+            }
+            match timer.poll_past(context, deadline) {
+                true if has_begun => Poll::Ready(Next::Refused(Failure::ClientTimeout)),
+                true => Poll::Ready(Next::Nothing),
+                false => Poll::Pending,
+            }
+        })
+        .await
     }
+
+    fn look(&self, scan: &mut HeadEnd, input: &Input) -> Result<Option<usize>, Failure> {
+        match scan.find(input.bytes()) {
+            Ok(Some(length)) if length > self.engine.client.head_bytes_max => {
+                Err(Failure::TooLarge)
+            }
+            Ok(found) => Ok(found),
+            Err(bad) => {
+                tracing::debug!(why = bad.0, "refused a request");
+                Err(Failure::BadRequest)
+            }
+        }
+    }
+}
+
+/// The stop of the proxy, as one connection waits for it: it can be polled again when it has come.
+struct Stop<F> {
+    coming: Pin<Box<F>>,
+    has_come: bool,
+}
+
+impl<F: Future<Output = ()>> Stop<F> {
+    fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        self.has_come = self.has_come || self.coming.as_mut().poll(context).is_ready();
+        self.has_come
+    }
+}
+
+/// Resolves [`STOP_LINGER`] after the proxy stops. The pause is spent on the connection's own worker:
+/// whatever had arrived before it ends is known there by then, however busy the machine is.
+async fn stopped(mut shutdown: ShutdownWatch) {
+    // An error means that the sender is gone, which is the end too.
+    let _ = shutdown.wait_for(|stops| *stops).await;
+    tokio::time::sleep(STOP_LINGER).await;
 }
 
 #[async_trait]
@@ -100,58 +154,59 @@ impl ServerApp for Front {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        if self.connections.count() >= self.connections_max {
+        let engine = &self.engine;
+        if self.connections.count() >= engine.client.connections_max {
             tracing::debug!(
-                max = self.connections_max,
+                max = engine.client.connections_max,
                 "closed a connection over the limit"
             );
             return None;
         }
         let _connected = self.connections.enter();
-        let mut session = ServerSession::new_http1(stream);
-        // pingora counts in whole seconds; 0 would mean for ever.
-        session.set_keepalive(Some(self.keep_alive.as_secs().max(1)));
+        let digest = stream.get_socket_digest();
+        let address = digest
+            .as_ref()
+            .and_then(|digest| digest.peer_addr()?.as_inet())
+            .map(|address| address.ip());
+        let origin = Origin::new(address, &engine.client.trusted_proxies);
+        drop(digest);
+        let mut client = Peer {
+            stream,
+            input: Input::default(),
+        };
+        let mut timer = Timer::new();
+        let mut stop = Stop {
+            coming: Box::pin(stopped(shutdown.clone())),
+            has_come: false,
+        };
+        let mut wait = engine.client.head_timeout;
         loop {
-            self.prepare(&mut session);
-            let exchange = Arc::new(Exchange::pending());
-            let run = self.proxy.process_new_http(session, shutdown);
-            let ended = EXCHANGE.scope(Arc::clone(&exchange), async {
-                tokio::select! {
-                    // First, so that a request whose bytes are there is read before anything ends it.
-                    biased;
-                    ended = run => ended,
-                    reason = exchange.cut_asked() => {
-                        tracing::debug!(?reason, "cut an exchange");
-                        None
-                    }
-                    () = self.head_overdue(&exchange) => None,
-                    () = stop_waiting(shutdown.clone(), &exchange) => None,
+            let next = self.next(&mut client, &mut timer, &mut stop, wait).await;
+            let downstream = Downstream {
+                client: &mut client,
+                origin: &origin,
+                timer: &mut timer,
+            };
+            // Boxed, so that a waiting connection does not carry room for an exchange.
+            let after = match next {
+                Next::Nothing => return None,
+                Next::Refused(failure) => Box::pin(refuse(engine, downstream, failure)).await,
+                Next::Head(length) => Box::pin(run(engine, downstream, length)).await,
+            };
+            match after {
+                After::Keep => {}
+                After::Close => return None,
+                After::Linger => {
+                    Box::pin(linger(&mut client)).await;
+                    return None;
                 }
-            });
-            let (stream, settings) = ended.await?.consume();
-            // Also when the proxy stops: the next request may have been sent already. Its answer asks
-            // the client to close.
-            session = ServerSession::new_http1(stream);
-            if let Some(settings) = settings {
-                settings.apply_to_session(&mut session);
             }
+            wait = engine.client.keep_alive;
         }
     }
 
-    /// pingora's own cleanup would drop every connection that waits for a request, also one whose
-    /// request has come but was not read yet; [`stop_waiting`] does that with more care.
+    /// The listeners are closed: clients are asked to close from now on.
     async fn cleanup(&self) {
-        self.stopping.store(true, Ordering::Release);
-    }
-}
-
-/// Resolves when the proxy stops and no request has come. The pause is spent on the connection's own
-/// worker: whatever had arrived before it ends is known there by then, however busy the machine is.
-async fn stop_waiting(mut shutdown: ShutdownWatch, exchange: &Exchange) {
-    // An error means that the sender is gone, which is the end too.
-    let _ = shutdown.wait_for(|stops| *stops).await;
-    tokio::time::sleep(STOP_LINGER).await;
-    if exchange.has_begun() {
-        std::future::pending::<()>().await;
+        self.engine.stop();
     }
 }

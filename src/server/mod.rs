@@ -253,7 +253,7 @@ fn front(config: &Config, shared: &Shared) -> Front {
         running: Arc::clone(&shared.running),
         access_log: config.log.access,
     };
-    Front::new(parts, workers(config), Arc::clone(&shared.connections))
+    Front::new(parts, Arc::clone(&shared.connections))
 }
 
 fn workers(config: &Config) -> usize {
@@ -379,6 +379,7 @@ fn accept_clients(
     let (table, listeners) = sockets::hand_over(sockets);
     let runtime = PingoraRuntime::new_no_steal(workers, "clients");
     let handle = runtime.get_handle().clone();
+    handle.spawn(front.sweep());
     handle.spawn(async move {
         let _runtime = runtime;
         let mut service = Service::new("clients".to_owned(), front);

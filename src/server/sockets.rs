@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
-use pingora::listeners::ListenerConfig;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::Fds;
 
 /// A listening socket and where it listens.
@@ -70,7 +70,7 @@ pub(super) fn hand_over(sockets: Vec<Bound>) -> (pingora::server::ListenFds, Vec
     let mut listeners = Vec::new();
     for bound in sockets {
         let name = bound.address.to_string();
-        listeners.push(ListenerConfig::tcp(name.clone()));
+        listeners.push(ListenerConfig::tcp(name.clone()).l4_buffer(L4BufferSettings::unbuffered()));
         table.add(name, bound.listener.into_raw_fd());
     }
     (Arc::new(parking_lot::Mutex::new(table)), listeners)

@@ -46,8 +46,10 @@ const ARROWS: [(&str, &[&str]); 17] = [
 ];
 
 /// Names of crates and things that only some modules may say.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("pingora", &["proxy", "server"]),
+    ("httparse", &["proxy"]),
+    ("unsafe {", &["proxy"]),
     ("prometheus::", &["metrics"]),
     ("serde_yaml", &["config"]),
     ("axum", &["admin"]),

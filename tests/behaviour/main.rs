@@ -10,15 +10,32 @@
 
 mod support;
 
+mod aborts;
 mod admin;
+mod bad_answers;
+mod basics;
+mod chunks;
 mod cli;
+mod clocks;
+mod connections;
+mod cuts;
 mod drain;
+mod early;
 mod forward;
 mod health;
 mod hold;
+mod hop_by_hop;
+mod hostile;
+mod hostile_fields;
 mod house;
+mod interim;
 mod metrics;
 mod reload;
 mod retry;
+mod smuggling;
 mod state;
 mod stop;
+mod streaming;
+mod trailers;
+mod tunnels;
+mod websocket;

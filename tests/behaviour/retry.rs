@@ -1,6 +1,11 @@
 //! Retries: what may be sent again, where to, and how it is counted.
 
-use crate::support::{App, Proxy, Setup, get, post, within};
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+
+use crate::support::script::ok;
+use crate::support::{App, Proxy, Script, Setup, Wire, get, post, within};
 
 async fn pair() -> (App, App, Proxy) {
     let (a, b) = (App::start("a").await, App::start("b").await);
@@ -167,4 +172,176 @@ async fn a_get_on_a_dead_kept_connection_goes_to_the_same_backend_on_a_new_one()
         }
     }
     panic!("{deaths} of 50 requests met a kept connection");
+}
+
+/// A script with a connection to it that is kept, and a client.
+async fn kept() -> (Script, Proxy, Wire<TcpStream>, Wire<TcpStream>) {
+    let mut script = Script::start().await;
+    let proxy = Proxy::before(&script).await;
+    let mut client = proxy.client().await;
+    client.send(get("/first")).await;
+    let (mut inside, _) = script.asked().await;
+    inside.send(ok("first")).await;
+    assert_eq!(client.answer().await.text(), "first");
+    // The count goes back after the connection was put away.
+    proxy.until_idle().await;
+    (script, proxy, client, inside)
+}
+
+/// The method may be any: when the request comes, the close has long been there to be seen.
+#[tokio::test]
+async fn a_connection_that_was_closed_while_idle_is_not_used_whatever_the_method() {
+    for request in [get("/next"), post("/next", "pay")] {
+        for resets in [false, true] {
+            let (mut script, _proxy, mut client, inside) = kept().await;
+            let (near, far) = (inside.stream.peer_addr(), inside.stream.local_addr());
+            match resets {
+                true => inside.reset(),
+                false => drop(inside),
+            }
+            close_has_come(near.unwrap(), far.unwrap()).await;
+            client.send(&request).await;
+            let (mut next, asked) = script.asked().await;
+            assert_eq!(asked.path(), "/next");
+            next.send(ok("served")).await;
+            assert_eq!(client.answer().await.text(), "served");
+            assert_eq!(script.connections(), 2);
+        }
+    }
+}
+
+/// Waits until the socket at `near` has the end of its connection to `far`: it is in CLOSE_WAIT or
+/// gone.
+async fn close_has_come(near: SocketAddr, far: SocketAddr) {
+    let shown = |address: SocketAddr| match address {
+        SocketAddr::V4(v4) => {
+            let ip = u32::from_ne_bytes(v4.ip().octets());
+            format!("{ip:08X}:{:04X}", v4.port())
+        }
+        SocketAddr::V6(_) => panic!("a v4 address"),
+    };
+    let both = format!("{} {}", shown(near), shown(far));
+    within("the close to come", async {
+        loop {
+            let table = tokio::fs::read_to_string("/proc/net/tcp").await.unwrap();
+            let line = table.lines().find(|line| line.contains(&both));
+            if line.is_none_or(|line| line.contains(&format!("{both} 08"))) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_post_whose_bytes_went_out_on_a_kept_connection_is_never_sent_again() {
+    for resets in [false, true] {
+        let (script, proxy, mut client, mut inside) = kept().await;
+        client.send(post("/pay", "money")).await;
+        assert_eq!(inside.asked().await.body, b"money");
+        match resets {
+            true => inside.reset(),
+            false => drop(inside),
+        }
+        let failed = client.answer().await;
+        assert_eq!(failed.verdict(), (502, Some("upstream_reset")));
+        assert_eq!(script.connections(), 1, "it was sent again");
+        proxy.until_idle().await;
+    }
+}
+
+#[tokio::test]
+async fn idempotent_requests_on_a_dying_kept_connection_are_sent_again_with_their_bodies() {
+    let chunked = "PUT /next HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nthe\r\n5\r\n body\r\n0\r\n\r\n";
+    let large = "x".repeat(60 * 1024);
+    for (request, body) in [
+        (get("/next"), ""),
+        (get("/next").replace("GET", "OPTIONS"), ""),
+        (
+            post("/next", "the body").replace("POST", "DELETE"),
+            "the body",
+        ),
+        (post("/next", "the body").replace("POST", "PUT"), "the body"),
+        (chunked.to_owned(), "the body"),
+        (post("/next", &large).replace("POST", "PUT"), large.as_str()),
+    ] {
+        let (mut script, _proxy, mut client, mut inside) = kept().await;
+        client.send(&request).await;
+        assert_eq!(inside.asked().await.text(), body);
+        drop(inside);
+        let (mut again, asked) = script.asked().await;
+        assert_eq!((asked.path(), asked.text().as_str()), ("/next", body));
+        again.send(ok("served")).await;
+        assert_eq!(client.answer().await.text(), "served");
+    }
+}
+
+/// 64 KiB are held, not more; what is not held cannot be sent again.
+#[tokio::test]
+async fn a_body_that_is_not_held_any_more_is_not_sent_again() {
+    let (script, _proxy, mut client, mut inside) = kept().await;
+    let large = "x".repeat(256 * 1024);
+    client
+        .send(post("/next", &large).replace("POST", "PUT"))
+        .await;
+    assert_eq!(inside.asked().await.body.len(), large.len());
+    drop(inside);
+    let failed = client.answer().await;
+    assert_eq!(failed.verdict(), (502, Some("upstream_reset")));
+    assert_eq!(script.connections(), 1, "it was sent again");
+}
+
+#[tokio::test]
+async fn methods_that_are_not_idempotent_are_not_sent_again() {
+    for method in ["POST", "PATCH", "MKCOL-X", "get"] {
+        let (script, _proxy, mut client, mut inside) = kept().await;
+        client.send(get("/next").replace("GET", method)).await;
+        inside.asked().await;
+        drop(inside);
+        let failed = client.answer().await;
+        assert_eq!(failed.verdict(), (502, Some("upstream_reset")), "{method}");
+        assert_eq!(script.connections(), 1, "{method} was sent again");
+    }
+}
+
+#[tokio::test]
+async fn there_are_at_most_three_tries() {
+    let mut scripts = Vec::new();
+    for _ in 0..5 {
+        scripts.push(Script::start().await);
+    }
+    let setup = Setup::scripts(&scripts.iter().collect::<Vec<_>>(), "");
+    let proxy = Proxy::start(setup).await;
+    proxy.until_healthy(&["a", "b", "c", "d", "e"]).await;
+    let answer = proxy.fetch(get("/"));
+    let dying = scripts.iter_mut().map(|script| async {
+        loop {
+            drop(script.asked().await);
+        }
+    });
+    let dying = futures_util::future::join_all(dying);
+    let failed = tokio::select! {
+        answer = answer => answer.unwrap().unwrap(),
+        _ = dying => unreachable!("they die for ever"),
+    };
+    assert_eq!(failed.verdict(), (502, Some("upstream_reset")));
+    let tries: usize = scripts.iter().map(Script::connections).sum();
+    assert!((2..=3).contains(&tries), "{tries} tries");
+}
+
+/// An interim answer is the begin of an answer.
+#[tokio::test]
+async fn nothing_is_sent_again_after_an_interim_answer() {
+    let (script, _proxy, mut client, mut inside) = kept().await;
+    client.send(get("/next")).await;
+    inside.asked().await;
+    inside.send("HTTP/1.1 103 Early Hints\r\n\r\n").await;
+    assert_eq!(client.next_head().await.status(), 103);
+    drop(inside);
+    assert_eq!(
+        client.answer().await.verdict(),
+        (502, Some("upstream_reset"))
+    );
+    assert_eq!(script.connections(), 1, "it was sent again");
 }

@@ -4,6 +4,9 @@
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::within;
 
 /// A message as it came in.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +15,8 @@ pub struct Message {
     pub start: String,
     pub fields: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// Fields behind a chunked body.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Message {
@@ -29,6 +34,31 @@ impl Message {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Every value of a field, in order.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let fields = self.fields.iter();
+        let found = fields.filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// Whether a field that is a list has this token.
+    pub fn lists(&self, name: &str, token: &str) -> bool {
+        let values = self.all(name);
+        let mut tokens = values.iter().flat_map(|value| value.split(','));
+        tokens.any(|known| known.trim().eq_ignore_ascii_case(token))
+    }
+
+    pub fn trailer(&self, name: &str) -> Option<&str> {
+        let mut trailers = self.trailers.iter();
+        let found = trailers.find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Status and error word of an answer.
+    pub fn verdict(&self) -> (u16, Option<&str>) {
+        (self.status(), self.field("x-tidegate-error"))
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -42,6 +72,13 @@ impl Message {
 pub struct Wire<S> {
     pub stream: S,
     ahead: Vec<u8>,
+}
+
+/// How the other side ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Closed,
+    Reset,
 }
 
 fn cut(what: &str) -> io::Error {
@@ -67,8 +104,89 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(all)
     }
 
+    /// Everything up to the other side's end, and how it ended.
+    pub async fn end(&mut self) -> (Vec<u8>, End) {
+        let all = within("the connection to end", async {
+            loop {
+                match self.more().await {
+                    Ok(0) => return End::Closed,
+                    Ok(_) => {}
+                    Err(_) => return End::Reset,
+                }
+            }
+        });
+        let end = all.await;
+        (std::mem::take(&mut self.ahead), end)
+    }
+
+    /// Whether the next bytes are these; `None` when the connection ended before its first byte.
+    pub async fn begins_with(&mut self, bytes: &[u8]) -> io::Result<Option<bool>> {
+        loop {
+            let both = self.ahead.iter().zip(bytes);
+            if both.into_iter().any(|(one, other)| one != other) {
+                return Ok(Some(false));
+            }
+            if self.ahead.len() >= bytes.len() {
+                return Ok(Some(true));
+            }
+            if self.more().await? == 0 {
+                return Ok((!self.ahead.is_empty()).then_some(false));
+            }
+        }
+    }
+
+    /// Sends a request and reads its answer, which is certain to come.
+    pub async fn ask(&mut self, request: impl AsRef<[u8]>) -> Message {
+        self.send(request).await;
+        self.answer().await
+    }
+
+    /// The next final answer, which is certain to come.
+    pub async fn answer(&mut self) -> Message {
+        within("an answer", self.response()).await.unwrap()
+    }
+
+    /// The next request, which is certain to come.
+    pub async fn asked(&mut self) -> Message {
+        let request = within("a request", self.request()).await.unwrap();
+        request.expect("a request, not the end of the connection")
+    }
+
+    /// The next head of any kind, which is certain to come.
+    pub async fn next_head(&mut self) -> Message {
+        let head = within("a head", self.head()).await.unwrap();
+        head.expect("a head, not the end of the connection")
+    }
+
+    /// The next bytes of a body or tunnel, which are certain to come.
+    pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        within("bytes", self.exactly(count)).await.unwrap()
+    }
+
+    /// The next chunk, framing and all, which is certain to come.
+    pub async fn chunk(&mut self) -> Vec<u8> {
+        let chunk = within("a chunk", self.one_chunk()).await.unwrap();
+        chunk.expect("a chunk, not the last one")
+    }
+
     /// The head of a message; `None` when the connection ended before its first byte.
     pub async fn head(&mut self) -> io::Result<Option<Message>> {
+        let Some(head) = self.raw_head().await? else {
+            return Ok(None);
+        };
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let mut lines = head.trim_end().split("\r\n");
+        let start = lines.next().unwrap().to_owned();
+        let fields: io::Result<_> = lines.map(field).collect();
+        Ok(Some(Message {
+            start,
+            fields: fields?,
+            ..Message::default()
+        }))
+    }
+
+    /// The bytes of a head, its empty line included.
+    pub async fn raw_head(&mut self) -> io::Result<Option<Vec<u8>>> {
         let end = loop {
             if let Some(at) = self.ahead.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
@@ -80,19 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 };
             }
         };
-        let head: Vec<u8> = self.ahead.drain(..end).collect();
-        let head = String::from_utf8_lossy(&head).into_owned();
-        let mut lines = head.trim_end().split("\r\n");
-        let start = lines.next().unwrap().to_owned();
-        let fields = lines
-            .map(|line| line.split_once(':').unwrap())
-            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-            .collect();
-        Ok(Some(Message {
-            start,
-            fields,
-            body: Vec::new(),
-        }))
+        Ok(Some(self.ahead.drain(..end).collect()))
     }
 
     /// A request with its body.
@@ -101,9 +207,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return Ok(None);
         };
         if message.field("transfer-encoding").is_some() {
-            message.body = self.chunks().await?;
+            (message.body, message.trailers) = self.chunks().await?;
         } else if let Some(length) = message.field("content-length") {
-            message.body = self.exactly(length.parse().unwrap()).await?;
+            message.body = self.exactly(parsed(length)?).await?;
         }
         Ok(Some(message))
     }
@@ -119,13 +225,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if [101, 204, 304].contains(&message.status()) {
             return Ok(message);
         }
-        message.body = if message.field("transfer-encoding").is_some() {
-            self.chunks().await?
+        if message.field("transfer-encoding").is_some() {
+            (message.body, message.trailers) = self.chunks().await?;
         } else if let Some(length) = message.field("content-length") {
-            self.exactly(length.parse().unwrap()).await?
+            message.body = self.exactly(parsed(length)?).await?;
         } else {
-            self.rest().await?
-        };
+            message.body = self.rest().await?;
+        }
         Ok(message)
     }
 
@@ -144,17 +250,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(self.ahead.drain(..bytes).collect())
     }
 
-    async fn chunks(&mut self) -> io::Result<Vec<u8>> {
+    /// A chunked body and its trailers. Nothing but plain chunks is taken: the proxy sends no others.
+    async fn chunks(&mut self) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
         let mut body = Vec::new();
+        while let Some(data) = self.one_chunk().await? {
+            body.extend(data);
+        }
+        let mut trailers = Vec::new();
         loop {
             let line = self.line().await?;
-            let size = usize::from_str_radix(line.split(';').next().unwrap().trim(), 16).unwrap();
-            if size == 0 {
-                while !self.line().await?.is_empty() {}
-                return Ok(body);
+            if line.is_empty() {
+                return Ok((body, trailers));
             }
-            body.extend(self.exactly(size).await?);
-            assert_eq!(self.exactly(2).await?, b"\r\n", "behind a chunk");
+            trailers.push(field(&line)?);
+        }
+    }
+
+    /// The data of the next chunk; `None` behind the line of the last one.
+    async fn one_chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let line = self.line().await?;
+        if !line.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(odd(format!("size of a chunk {line:?}")));
+        }
+        let size = usize::from_str_radix(&line, 16);
+        let size = size.map_err(|e| odd(format!("size of a chunk {line:?}: {e}")))?;
+        if size == 0 {
+            return Ok(None);
+        }
+        let data = self.exactly(size).await?;
+        match self.exactly(2).await?.as_slice() {
+            b"\r\n" => Ok(Some(data)),
+            other => Err(odd(format!("{other:?} behind a chunk"))),
         }
     }
 
@@ -178,6 +304,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
+impl Wire<TcpStream> {
+    /// Goes away as a crashed process does: the other side sees a reset.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
+    }
+}
+
+fn odd(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn parsed(length: &str) -> io::Result<usize> {
+    let length = length.parse();
+    length.map_err(|e| odd(format!("content-length: {e}")))
+}
+
+fn field(line: &str) -> io::Result<(String, String)> {
+    let parts = line.split_once(':');
+    let (name, value) = parts.ok_or_else(|| odd(format!("a field {line:?}")))?;
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
 /// A request without a body.
 pub fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -187,4 +335,11 @@ pub fn get(path: &str) -> String {
 pub fn post(path: &str, body: &str) -> String {
     let length = body.len();
     format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// What a client is told whose exchange was cut before its answer began.
+pub fn assert_drain_closed(answer: io::Result<Message>) {
+    let answer = answer.unwrap();
+    let word = answer.field("x-tidegate-error");
+    assert_eq!((answer.status(), word), (503, Some("drain_closed")));
 }

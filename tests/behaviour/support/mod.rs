@@ -3,6 +3,10 @@
 
 pub mod app;
 pub mod http;
+pub mod refusal;
+pub mod script;
+pub mod websocket;
+pub mod witness;
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -15,7 +19,17 @@ use tempfile::TempDir;
 use tokio::net::{TcpStream, UnixStream};
 
 pub use app::App;
-pub use http::{Message, Wire, get, post};
+pub use http::{End, Message, Wire, assert_drain_closed, get, post};
+pub use script::Script;
+pub use witness::Witness;
+
+/// One script, alone in pool `web`, behind a proxy with one worker: connections to backends are kept by
+/// the worker, so it is sure which one a request gets.
+pub async fn one_script() -> (Script, Proxy) {
+    let script = Script::start().await;
+    let proxy = Proxy::before_with(&script, "", "workers: 1\n").await;
+    (script, proxy)
+}
 
 /// The longest that anything may take which is certain to come. Not a proof of anything: a test
 /// that reaches it has failed.
@@ -35,6 +49,9 @@ pub async fn not_yet<F: Future + Unpin>(what: &str, future: &mut F) {
     let early = tokio::time::timeout(Duration::from_millis(100), future).await;
     assert!(early.is_err(), "{what} came too early");
 }
+
+/// A backend that answers one probe is believed from then on, whatever the test makes of it.
+const PROBED_ONCE: &str = "health: {http: /up, interval: 1h, timeout: 5s, rise: 1, fall: 100}";
 
 /// The configuration of a test's proxy.
 pub struct Setup {
@@ -65,18 +82,44 @@ impl Setup {
         setup
     }
 
+    /// One pool `web` of scripts, named `a`, `b` and so on, that are probed once and then believed.
+    pub fn scripts(scripts: &[&Script], keys: &str) -> Self {
+        let mut setup = Self::web(&[]);
+        setup.pools.clear();
+        let ids = ["a", "b", "c", "d", "e"];
+        let both = ids.into_iter().zip(scripts);
+        let backends: Vec<(&str, &str)> = both
+            .map(|(id, script)| (id, script.address.as_str()))
+            .collect();
+        setup.pool_at("web", &backends, &format!("{PROBED_ONCE}\n{keys}"));
+        setup
+    }
+
+    /// One pool `web` of a witness, probed once.
+    pub fn witness(witness: &Witness) -> Self {
+        let mut setup = Self::web(&[]);
+        setup.pools.clear();
+        setup.pool_at("web", &[("a", &witness.address)], PROBED_ONCE);
+        setup
+    }
+
     /// One more pool.
     pub fn pool(&mut self, name: &str, apps: &[(&str, &App)], keys: &str) {
+        let apps = apps.iter().map(|(id, app)| (*id, app.address.as_str()));
+        self.pool_at(name, &apps.collect::<Vec<_>>(), keys);
+    }
+
+    fn pool_at(&mut self, name: &str, backends: &[(&str, &str)], keys: &str) {
         let pools = &mut self.pools;
         writeln!(pools, "  {name}:").unwrap();
         writeln!(
             pools,
             "    backends:{}",
-            if apps.is_empty() { " []" } else { "" }
+            if backends.is_empty() { " []" } else { "" }
         )
         .unwrap();
-        for (id, app) in apps {
-            writeln!(pools, "      - {{id: {id}, address: \"{}\"}}", app.address).unwrap();
+        for (id, address) in backends {
+            writeln!(pools, "      - {{id: {id}, address: \"{address}\"}}").unwrap();
         }
         if !keys.contains("health:") {
             writeln!(
@@ -116,6 +159,20 @@ impl Proxy {
         proxy.child.wait().unwrap();
         proxy.write_config();
         proxy.launch().await;
+        proxy
+    }
+
+    /// A proxy before one script, which is healthy.
+    pub async fn before(script: &Script) -> Self {
+        Self::before_with(script, "", "").await
+    }
+
+    /// The same with more keys of the pool, one per line, and more sections.
+    pub async fn before_with(script: &Script, keys: &str, extra: &str) -> Self {
+        let mut setup = Setup::scripts(&[script], keys);
+        extra.clone_into(&mut setup.extra);
+        let proxy = Self::start(setup).await;
+        proxy.until_healthy(&["a"]).await;
         proxy
     }
 
@@ -172,9 +229,12 @@ impl Proxy {
         let mut text = format!(
             "admin: {{socket: {folder}/admin.sock, {admin}}}\n\
              metrics: {{address: \"127.0.0.1:0\"}}\n\
-             listeners: [{{address: \"127.0.0.1:0\"}}]\n\
-             workers: 2\n"
+             listeners: [{{address: \"127.0.0.1:0\"}}]\n"
         );
+        // Connections to backends are kept by the worker, so some tests want to know which it is.
+        if !self.setup.extra.contains("workers:") {
+            text += "workers: 2\n";
+        }
         if self.setup.state {
             writeln!(text, "state: {{file: {folder}/state.json}}").unwrap();
         }
@@ -187,6 +247,24 @@ impl Proxy {
             text += "routes: [{pool: web}]\n";
         }
         std::fs::write(self.path("config.yaml"), text).unwrap();
+    }
+
+    /// The record that the access log has of a path; waits until it is there.
+    pub async fn record(&self, path: &str) -> Value {
+        within("a record in the access log", async {
+            loop {
+                let text = std::fs::read_to_string(self.path("access")).unwrap();
+                let records = text
+                    .lines()
+                    .filter_map(|line| serde_json::from_str(line).ok());
+                let found = { records }.find(|record: &Value| record["path"] == path);
+                if let Some(record) = found {
+                    return record;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
     }
 
     /// A client connection.
@@ -242,6 +320,14 @@ impl Proxy {
             }
         })
         .await
+    }
+
+    /// Waits until `a` holds no exchange any more.
+    pub async fn until_idle(&self) {
+        self.until("a", "idle", |backend| {
+            backend["requests"] == 0 && backend["tunnels"] == 0
+        })
+        .await;
     }
 
     /// Waits until backends of `web` are healthy.

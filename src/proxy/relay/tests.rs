@@ -1,0 +1,178 @@
+//! The relay over scripted ends: however the bytes are cut into reads, both ends get the same.
+
+use proptest::prelude::*;
+
+use crate::proxy::scripted::{End, Relayed, Then, relay};
+
+fn run(client: End, server: End) -> Relayed {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(relay(client, server)).unwrap()
+}
+
+fn end(sends: &[u8], then: Then) -> End {
+    End {
+        sends: sends.to_vec(),
+        pieces: Vec::new(),
+        then,
+    }
+}
+
+/// What the client gets of a scripted answer to a GET; its `Date` is taken out.
+fn answered(server: &[u8], then: Then) -> (String, Result<u16, &'static str>) {
+    let client = end(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Then::Silence);
+    let relayed = run(client, end(server, then));
+    (without_date(&relayed.to_client), relayed.ended)
+}
+
+fn without_date(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.split_inclusive("\r\n");
+    lines.filter(|line| !line.starts_with("Date: ")).collect()
+}
+
+#[test]
+fn answers_of_every_framing_reach_the_client_in_its_own() {
+    let head = "HTTP/1.1 200 OK\r\n";
+    let length = answered(
+        b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+        Then::Silence,
+    );
+    assert_eq!(
+        length,
+        (format!("{head}Content-Length: 3\r\n\r\nabc"), Ok(200))
+    );
+    let chunked = answered(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n0\r\nT: 1\r\n\r\n",
+        Then::Silence,
+    );
+    let rest = "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: 1\r\n\r\n";
+    assert_eq!(chunked, (format!("{head}{rest}"), Ok(200)));
+    let until_close = answered(b"HTTP/1.1 200 OK\r\n\r\nabc", Then::Close);
+    let rest = "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    assert_eq!(until_close, (format!("{head}{rest}"), Ok(200)));
+    let interim = answered(
+        b"HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 204 No\r\n\r\n",
+        Then::Silence,
+    );
+    let rest = "HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 204 No\r\n\r\n";
+    assert_eq!(interim, (rest.into(), Ok(204)));
+}
+
+#[test]
+fn an_answer_that_ends_early_is_never_complete_for_the_client() {
+    for (server, then, word) in [
+        ("", Then::Close, "upstream_reset"),
+        ("", Then::Reset, "upstream_reset"),
+        ("", Then::Silence, "upstream_timeout"),
+        ("HTTP/1.1 200 OK\r\nCon", Then::Close, "upstream_reset"),
+        ("HTTP/1.1 200 OK\r\nCon", Then::Silence, "upstream_timeout"),
+        ("HTTP/1.1 2x0 OK\r\n\r\n", Then::Silence, "bad_response"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+            Then::Close,
+            "upstream_reset",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+            Then::Silence,
+            "body_timeout",
+        ),
+        ("HTTP/1.1 200 OK\r\n\r\nabc", Then::Reset, "upstream_reset"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
+            Then::Close,
+            "upstream_reset",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd",
+            Then::Silence,
+            "bad_response",
+        ),
+    ] {
+        let (got, ended) = answered(server.as_bytes(), then);
+        assert_eq!(ended, Err(word), "{server:?} {then:?}");
+        assert!(!got.ends_with("0\r\n\r\n"), "{server:?} {then:?}: {got:?}");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_exchange_and_one_that_stops_is_given_up() {
+    let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc";
+    for (then, word) in [
+        (Then::Close, "client_gone"),
+        (Then::Reset, "client_gone"),
+        (Then::Silence, "client_body_timeout"),
+    ] {
+        let relayed = run(end(post, then), end(b"", Then::Silence));
+        assert_eq!(relayed.ended, Err(word));
+        assert!(relayed.to_server.ends_with(b"\r\n\r\nabc"));
+    }
+}
+
+#[test]
+fn bytes_on_both_sides_of_a_101_arrive_and_a_dead_tunnel_ends() {
+    let client = end(
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nearly",
+        Then::Silence,
+    );
+    let server = end(
+        b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nbehind",
+        Then::Close,
+    );
+    let relayed = run(client, server);
+    assert_eq!(relayed.ended, Err("tunnel_timeout"));
+    assert!(relayed.to_server.ends_with(b"\r\n\r\nearly"));
+    assert!(relayed.to_client.ends_with(b"\r\n\r\nbehind"));
+}
+
+fn bodies() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+    let chunked = |data: Vec<Vec<u8>>| {
+        let mut body = Vec::new();
+        for chunk in data.iter().filter(|chunk| !chunk.is_empty()) {
+            body.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+            body.extend_from_slice(chunk);
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(b"0\r\nX-Sum: 1\r\n\r\n");
+        (b"Transfer-Encoding: chunked\r\n".to_vec(), body)
+    };
+    let length = |data: Vec<u8>| {
+        let field = format!("Content-Length: {}\r\n", data.len());
+        (field.into_bytes(), data)
+    };
+    let data = || proptest::collection::vec(any::<u8>(), 0..5000);
+    prop_oneof![
+        data().prop_map(length),
+        proptest::collection::vec(data(), 0..6).prop_map(chunked),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_split_gives_both_ends_the_same(
+        up in bodies(),
+        down in bodies(),
+        client_pieces in proptest::collection::vec(any::<u8>(), 1..8),
+        server_pieces in proptest::collection::vec(any::<u8>(), 1..8),
+    ) {
+        let request = [b"PUT / HTTP/1.1\r\nHost: a\r\n", &up.0[..], b"\r\n", &up.1].concat();
+        let answer = [b"HTTP/1.1 200 OK\r\n", &down.0[..], b"\r\n", &down.1].concat();
+        let whole = run(end(&request, Then::Silence), end(&answer, Then::Silence));
+        prop_assert_eq!(whole.ended, Ok(200));
+        prop_assert!(whole.to_client.ends_with(&down.1));
+        let cut = run(
+            End { pieces: client_pieces, ..end(&request, Then::Silence) },
+            End { pieces: server_pieces, ..end(&answer, Then::Silence) },
+        );
+        prop_assert_eq!(cut.ended, Ok(200));
+        prop_assert!(cut.to_client.ends_with(&down.1));
+        // The answer may have come first; then the rest of the request stays where it is.
+        let all = [b"\r\n\r\n", &up.1[..]].concat();
+        prop_assert!(whole.to_server.ends_with(&all) || !whole.keeps_client);
+        prop_assert!(cut.to_server.ends_with(&all) || !cut.keeps_client);
+    }
+}
