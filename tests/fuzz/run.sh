@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+#
+# Runs the fuzz targets, one after another, with the stable toolchain and without cargo-fuzz.
+#
+#   ./tests/fuzz/run.sh                              every target for 20 seconds
+#   ./tests/fuzz/run.sh --seconds 600 chunked_body   one of them for ten minutes
+#
+# A finding ends it with exit code 1; its input is in tests/fuzz/artifacts/TARGET, and is run again by
+# `tests/fuzz/run.sh --input FILE TARGET`. What was learned stays in tests/fuzz/corpus, which is not
+# committed; the beginnings that are, are in tests/fuzz/seeds.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+# A head or body of a few bytes takes microseconds and no memory to speak of.
+readonly memory_mb_max=1024 one_input_seconds_max=10 input_bytes_max=4096
+
+seconds=20
+input=
+targets=()
+while (($#)); do
+  case $1 in
+    -h | --help) sed -n '3,10s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --seconds) seconds=${2:?"--seconds takes a number"} && shift ;;
+    --input) input=$(realpath "${2:?"--input takes a file"}") && shift ;;
+    *)
+      [[ -f targets/$1.rs ]] || {
+        printf 'error: found target "%s", expected one of: %s\n' "$1" \
+          "$(basename -as .rs targets/*.rs | paste -sd ' ')" >&2
+        exit 2
+      }
+      targets+=("$1")
+      ;;
+  esac
+  shift
+done
+((${#targets[@]})) || mapfile -t targets < <(basename -as .rs targets/*.rs)
+
+# What cargo-fuzz passes, without a sanitizer: there is no unsafe code of ours to catch. With a target named, the
+# flags are not used for build scripts and macros, which have no fuzzer to report to.
+host=$(rustc -vV | sed -n 's/^host: //p')
+export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+-Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
+export CARGO_TARGET_DIR=$PWD/target
+cargo build --locked --target "$host" "${targets[@]/#/--bin=}"
+
+for target in "${targets[@]}"; do
+  binary=$CARGO_TARGET_DIR/$host/debug/$target
+  if [[ $input ]]; then
+    "$binary" "$input"
+    continue
+  fi
+  mkdir -p "corpus/$target" "artifacts/$target"
+  printf '== %s, %s seconds\n' "$target" "$seconds"
+  "$binary" "corpus/$target" "seeds/$target" -dict=http.dict -max_len=$input_bytes_max \
+    -max_total_time="$seconds" -timeout=$one_input_seconds_max -rss_limit_mb=$memory_mb_max \
+    -artifact_prefix="artifacts/$target/" -print_final_stats=1 -verbosity=1 2>"artifacts/$target.log" || {
+    tail -n 40 "artifacts/$target.log" >&2
+    printf 'error: a finding in %s; its input is in tests/fuzz/artifacts/%s\n' "$target" "$target" >&2
+    exit 1
+  }
+  sed -n 's/^stat::number_of_executed_units: */inputs run: /p; $!d' "artifacts/$target.log"
+  grep -Eo 'cov: [0-9]+' "artifacts/$target.log" | tail -n 1
+done
