@@ -1,0 +1,3 @@
+module tidegate.test/bulk
+
+go 1.19
