@@ -56,14 +56,17 @@ def parse_arguments():
         help=f"some of {','.join(ALL_WORKLOADS)}")
     add("--proxies", type=one_of(PROXIES), default=PROXIES, metavar="A,B",
         help=f"some of {','.join(PROXIES)}")
-    add("--memory-connections", type=number(10, 50_000), default=2000, metavar="N",
-        help="idle clients of the memory workload (default 2000)")
+    add("--instructions", action="store_true",
+        help="count instructions per request under valgrind, in place of times and memory")
+    add("--memory-connections", type=number(10, 50_000), default=5000, metavar="N",
+        help="idle clients of the memory workload (default 5000)")
     add("--memory-rounds", type=number(1, 100), default=5, metavar="N",
         help="fresh processes of each proxy in the memory workload (default 5)")
     add("--seed", type=int, default=None, help="order of the rounds (default: the time)")
     add("--out", type=Path, required=True, help="folder for report.md and report.json")
     # Found by run.sh.
-    for name in ["haproxy-binary", "bare-binary", "tidegate-binary", "nginx", "wrk", "lock-file"]:
+    binaries = ["haproxy-binary", "bare-binary", "tidegate-binary", "nginx", "wrk", "valgrind"]
+    for name in [*binaries, "lock-file"]:
         add(f"--{name}", type=Path, required=True, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -144,6 +147,16 @@ def run_memory(arguments, proxies, chance):
     return samples
 
 
+def run_instructions(arguments, proxies, folder):
+    samples = []
+    for name in arguments.workloads:
+        for proxy in proxies if name != MEMORY else []:
+            tell(f"instructions: {name}, {proxy.name}")
+            load = measure.WORKLOADS[name]
+            samples.append(measure.instructions_once(arguments.valgrind, proxy, load, folder))
+    return samples
+
+
 def about(arguments, seed):
     """Date, versions and machine, as the report shows them."""
     cpu = "unknown CPU"
@@ -154,11 +167,16 @@ def about(arguments, seed):
     lines = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {cpu}, Linux {platform.release()}",
-        "load at the start": f"{os.getloadavg()[0]:.2f}",
-        "rounds": f"{arguments.rounds} of {arguments.seconds} s each; order by seed {seed}",
         "backend": "nginx " + parties.version([arguments.nginx, "-v"], r"nginx/(\S+)"),
-        "load generator": "wrk " + parties.version([arguments.wrk, "-v"], r"wrk \S*?([\d.]+)"),
     }
+    if arguments.instructions:
+        valgrind = parties.version([arguments.valgrind, "--version"], r"valgrind-(\S+)")
+        lines["counted by"] = f"valgrind {valgrind}"
+    else:
+        lines["load at the start"] = f"{os.getloadavg()[0]:.2f}"
+        lines["rounds"] = f"{arguments.rounds} of {arguments.seconds} s each; order by seed {seed}"
+        wrk = parties.version([arguments.wrk, "-v"], r"wrk \S*?([\d.]+)")
+        lines["load generator"] = f"wrk {wrk}"
     if "haproxy" in arguments.proxies:
         haproxy = parties.version([arguments.haproxy_binary, "-v"], r"version ([\d.]+)")
         lines["haproxy"] = f"HAProxy {haproxy}"
@@ -182,16 +200,26 @@ def main():
     chance = random.Random(seed)
     lines = about(arguments, seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    samples, memory = [], []
+    samples, memory, instructions = [], [], []
     with tempfile.TemporaryDirectory(prefix="tidegate-compare-") as name:
         backend, proxies = prepare(arguments, Path(name))
         try:
             backend.start()
-            samples = run_loads(arguments, backend, proxies, chance)
-            memory = run_memory(arguments, proxies, chance)
+            if arguments.instructions:
+                instructions = run_instructions(arguments, proxies, Path(name))
+            else:
+                samples = run_loads(arguments, backend, proxies, chance)
+                memory = run_memory(arguments, proxies, chance)
         finally:
             for party in [*proxies, backend]:
                 party.end()
+    if arguments.instructions:
+        document = {"about": lines, "instructions": instructions}
+        (arguments.out / "instructions.json").write_text(json.dumps(document, indent=1) + "\n")
+        text = report.instructions_page(instructions, lines, arguments.proxies)
+        (arguments.out / "instructions.md").write_text(text)
+        print(text)
+        return
     result = report.summary(samples, memory, arguments.proxies, arguments.workloads)
     document = {"about": lines, "summary": result, "rounds": samples, "memory_rounds": memory}
     (arguments.out / "report.json").write_text(json.dumps(document, indent=1) + "\n")

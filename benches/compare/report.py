@@ -81,6 +81,23 @@ def summary(samples, memory, proxies, workloads):
     return result
 
 
+def instructions_page(samples, about, proxies):
+    """User-space instructions per request as Markdown."""
+    pairs = pairs_of(proxies)
+    rows = []
+    for workload in dict.fromkeys(sample["workload"] for sample in samples):
+        each = {
+            sample["proxy"]: sample["instructions_per_request"]
+            for sample in samples
+            if sample["workload"] == workload
+        }
+        row = [workload, *(f"{each[proxy]:,.0f}" for proxy in proxies)]
+        rows.append([*row, *(f"{each[ours] / each[theirs]:.2f}" for ours, theirs in pairs)])
+    head = ["workload", *proxies, *(f"{ours}/{theirs}" for ours, theirs in pairs)]
+    title = "# User-space instructions per request"
+    return "\n\n".join([title, about_lines(about), table(head, rows)]) + "\n"
+
+
 def table(head, rows):
     lines = ["| " + " | ".join(head) + " |"]
     lines.append("| " + " | ".join(["---"] + ["---:"] * (len(head) - 1)) + " |")

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# CPU time per request and memory per idle client of HAProxy 2.8, a bare pingora-proxy and tidegate,
-# side by side. benches/README.md says what is measured and how.
+# CPU time and instructions per request and memory per idle client of HAProxy 2.8, a bare
+# pingora-proxy and tidegate, side by side. benches/README.md says what is measured and how.
 #
 #   ./benches/compare/run.sh --install     installs what is missing (apt as root, HAProxy by pip)
 #   ./benches/compare/run.sh               builds, runs, writes target/compare/report.{md,json}
+#   ./benches/compare/run.sh --instructions
+#                                          counts instructions instead: instructions.{md,json}
 #   ./benches/compare/run.sh --help        all options
 set -euo pipefail
 
@@ -41,10 +43,12 @@ done
 
 takes_part() { case ",$proxies," in *",$1,"*) return 0 ;; *) return 1 ;; esac; }
 
-# nginx and wrk are the only programs from the system's packages.
+# Programs from the system's packages.
 PATH=$PATH:/usr/sbin
+tools=(nginx wrk)
+if [ "$install" = yes ] || [[ " ${rest[*]-} " == *" --instructions "* ]]; then tools+=(valgrind); fi
 missing=()
-for tool in nginx wrk; do
+for tool in "${tools[@]}"; do
   command -v "$tool" >/dev/null || missing+=("$tool")
 done
 if [ "${#missing[@]}" -gt 0 ] && [ "$install" = yes ]; then
@@ -84,4 +88,5 @@ exec python3 "$here/compare.py" --proxies "$proxies" --out "$out" \
   --bare-binary "$target/release/examples/bare_pingora" \
   --tidegate-binary "$target/release/tidegate" \
   --nginx "$(command -v nginx || echo nginx)" --wrk "$(command -v wrk || echo wrk)" \
+  --valgrind "$(command -v valgrind || echo valgrind)" \
   --lock-file "$root/Cargo.lock" "${rest[@]}"
