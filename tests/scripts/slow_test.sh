@@ -32,7 +32,7 @@ if [[ -z ${SLOW_TEST_INSIDE-} ]]; then
 fi
 ip link set lo up
 for file in tcp_rmem tcp_wmem; do echo "$buffer_bytes" >/proc/sys/net/ipv4/$file; done
-[[ ${FULL-} == 1 ]] && usual=5000 hold_seconds=20 || usual=1000 hold_seconds=9
+[[ ${FULL-} == 1 ]] && usual=5000 hold_seconds=25 || usual=1000 hold_seconds=9
 readonly connections=${CONNECTIONS:-$usual} hold_seconds
 
 # Resident memory that one slow connection may cost the proxy. It holds a head of at most 32 KiB that is not yet there;
@@ -111,7 +111,7 @@ attack() {
     [read]="-X -w 512 -y 1024 -n 2 -z 32 -u $url/fast?n=$answer_bytes"
   )
   # shellcheck disable=SC2086 # several words
-  exec slowhttptest -c "$connections" -r $((connections / 3)) -l "$hold_seconds" -p 3 ${options[$1]} >"$top/$1.log" 2>&1
+  exec slowhttptest -c "$connections" -r 500 -l "$hold_seconds" -p 3 ${options[$1]} >"$top/$1.log" 2>&1
 }
 
 # --- the test --------------------------------------------------------------------------------------------------
