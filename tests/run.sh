@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
-readonly all_steps=(tools fmt clippy build unit behaviour model doc scripts prometheus go rolling deploys)
+readonly all_steps=(tools fmt clippy build unit behaviour model doc scripts prometheus go rolling deploys flat slow differential)
 tier=ci
 steps=()
 for argument in "$@"; do
@@ -43,8 +43,9 @@ trap 'rm -rf "$work"' EXIT
 tools() {
   local packages=() as_root=() pair
   for pair in cmake:cmake cc:build-essential make:build-essential go:golang-go shellcheck:shellcheck \
-    promtool:prometheus curl:curl ss:iproute2 flock:util-linux; do
-    command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
+    promtool:prometheus curl:curl ss:iproute2 flock:util-linux slowhttptest:slowhttptest python3:python3 \
+    nginx:nginx-light haproxy:haproxy; do
+    PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
   done
   if ((${#packages[@]})); then
     ((EUID == 0)) || as_root=(sudo)
@@ -91,7 +92,7 @@ prometheus() {
 
 go_apps() {
   local app
-  for app in tests/apps/go tests/apps/load; do
+  for app in tests/apps/go tests/apps/load tests/apps/bulk; do
     cd "$root/$app"
     test -z "$(gofmt -l .)"
     go vet ./...
@@ -106,6 +107,20 @@ deploys() {
   [[ $tier == ci ]] || count=50
   TIDEGATE=$target/release/tidegate DEPLOYS=$count tests/scripts/deploy_test.sh
 }
+
+flat() {
+  local bytes=$((128 << 20))
+  [[ $tier == ci ]] || bytes=$((1 << 30))
+  TIDEGATE=$target/release/tidegate BYTES=$bytes tests/scripts/flat_test.sh
+}
+
+slow() {
+  local full=0
+  [[ $tier == ci ]] || full=1
+  TIDEGATE=$target/release/tidegate FULL=$full tests/scripts/slow_test.sh
+}
+
+differential() { TIDEGATE=$target/release/tidegate tests/scripts/differential_test.sh; }
 
 # --- the run ---------------------------------------------------------------------------------------------------
 
