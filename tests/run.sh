@@ -44,7 +44,7 @@ tools() {
   local packages=() as_root=() pair
   for pair in cmake:cmake cc:build-essential make:build-essential go:golang-go shellcheck:shellcheck \
     promtool:prometheus curl:curl ss:iproute2 flock:util-linux slowhttptest:slowhttptest python3:python3 \
-    nginx:nginx-light haproxy:haproxy; do
+    nginx:nginx haproxy:haproxy; do
     PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
   done
   if ((${#packages[@]})); then

@@ -40,7 +40,7 @@ readonly connections=${CONNECTIONS:-$usual} hold_seconds
 declare -rA kib_max=([headers]=${KIB_HEADERS:-24} [body]=${KIB_BODY:-64} [read]=${KIB_READ:-96})
 # An ordinary request's p99 may be so many times that of before, and is never wrong below the floor: the clients share
 # two cores with the proxy, and a run of CI shares its machine.
-readonly p99_factor=${P99_FACTOR:-10} p99_floor_ms=${P99_FLOOR_MS:-250}
+readonly p99_factor=${P99_FACTOR:-10} p99_floor_ms=${P99_FLOOR_MS:-1000}
 readonly rate=fast=100,post=20 load_seconds=$((hold_seconds - 2))
 readonly back_seconds=30 # until the descriptors are back: the app's kept connections idle out, a body_idle does not
 readonly fds_spare=64    # kept connections of the ordinary client's last requests
@@ -63,7 +63,7 @@ trap 'exit 129' HUP
 
 # The proxy and the app need two descriptors for each connection, slowhttptest one.
 ulimit -Sn "$(ulimit -Hn)"
-(($(ulimit -n) == -1 || $(ulimit -n) > connections * 2 + 1000)) ||
+[[ $(ulimit -n) == unlimited ]] || (($(ulimit -n) > connections * 2 + 1000)) ||
   { echo "error: $((connections * 2 + 1000)) descriptors are needed, this user may have $(ulimit -Hn)" >&2 && exit 1; }
 
 cp "$TIDEGATE" "$top/tidegate" # a build may replace the binary meanwhile
@@ -173,7 +173,7 @@ run_mode() {
   soon "$back_seconds" are_back || wrong "$(($(fds) - before_fds)) descriptors did not come back"
   printf '%-8s %11d %10d %12d %14d %12d %11d %10d\n' \
     "$mode" "$connections" "$held" "$each" "$((kib / 1024))" "$calm" "$p99" "$admin_max"
-  kill -TERM "$proxy"
+  kill -TERM "$proxy" 2>/dev/null || true
   wait "$proxy" || wrong "tidegate ended with exit code $?"
 }
 
