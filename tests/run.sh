@@ -31,7 +31,7 @@ for argument in "$@"; do
 done
 ((${#steps[@]})) || steps=("${all_steps[@]}")
 export CARGO_TERM_COLOR=never
-[[ $tier == ci ]] || export PROPTEST_CASES=20000
+[[ $tier == ci ]] || export PROPTEST_CASES=20000 TIDEGATE_FULL=1
 
 target=${CARGO_TARGET_DIR:-$root/target}
 work=$(mktemp -d -t tidegate-tests.XXXXXX)
