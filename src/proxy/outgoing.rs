@@ -15,6 +15,10 @@ use super::buffer::Input;
 /// Data up to this length is copied behind the head, which is cheaper than a write of two pieces.
 const COPIED_MAX: usize = 2048;
 
+/// Past this length nothing more is copied behind a head: a receiver that takes none of it would
+/// otherwise make it grow for as long as data comes in small pieces.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// See the module's words.
 #[derive(Default)]
 pub(super) struct Outgoing {
@@ -39,6 +43,11 @@ impl Outgoing {
         self.head_sent == self.head.len() && self.data == 0 && self.tail.is_empty()
     }
 
+    /// A part of the head was written, and not all of it.
+    pub(super) fn is_in_head(&self) -> bool {
+        0 < self.head_sent && self.head_sent < self.head.len()
+    }
+
     /// Whether data may be added: there is none yet.
     pub(super) fn takes_data(&self) -> bool {
         self.data == 0 && self.tail.is_empty()
@@ -56,8 +65,8 @@ impl Outgoing {
     /// Adds `kept` bytes from the front of the input; `consumed` is how many of it are used up then.
     pub(super) fn add_data(&mut self, input: &mut Input, kept: usize, consumed: usize) {
         debug_assert!(self.takes_data() && kept <= consumed);
-        let has_head = self.head_sent < self.head.len();
-        if has_head && kept <= COPIED_MAX {
+        let takes_copy = self.head_sent < self.head.len() && self.head.len() < HEAD_BYTES_MAX;
+        if takes_copy && kept <= COPIED_MAX {
             self.head.extend_from_slice(&input.bytes()[..kept]);
             input.consume(consumed);
         } else if kept == 0 {
@@ -215,6 +224,18 @@ mod tests {
                 assert_eq!(write(&mut out, &mut input, step), expected, "{step} {kept}");
                 assert!(input.is_empty());
             }
+        }
+    }
+
+    /// Each small piece was copied behind the head, without a bound, while a backend took nothing.
+    #[test]
+    fn small_pieces_behind_a_head_that_nobody_takes_are_bounded() {
+        let mut out = Outgoing::new(b"head".to_vec());
+        let mut copied = 0;
+        while out.takes_data() {
+            out.add_data(&mut input(&[b'd'; 1000]), 1000, 1000);
+            copied += 1000;
+            assert!(copied <= HEAD_BYTES_MAX + COPIED_MAX, "{copied} and on");
         }
     }
 
