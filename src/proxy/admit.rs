@@ -49,6 +49,7 @@ pub(super) struct Ask {
     pub(super) asked: Asked,
     pub(super) version: Version,
     pub(super) keeps_alive: bool,
+    pub(super) expects_continue: bool,
     /// It may be sent twice (RFC 9110, 9.2.2).
     pub(super) is_idempotent: bool,
 }
@@ -106,7 +107,8 @@ pub(super) fn admit(
             failure: Failure::NoRoute,
             framing: Some(head.framing),
             is_head,
-            keeps_alive: head.keeps_alive,
+            // An older client would have to be told, and our own answers do not.
+            keeps_alive: head.keeps_alive && head.version == Version::Http11,
         });
     };
     context.pool = Some(Arc::clone(pool));
@@ -127,6 +129,7 @@ pub(super) fn admit(
         },
         version: head.version,
         keeps_alive: head.keeps_alive,
+        expects_continue: head.expects_continue,
         is_idempotent: is_idempotent(head.method),
     })
 }

@@ -19,7 +19,7 @@ use super::claim::claim_or_hold;
 use super::clock::Timer;
 use super::context::Context;
 use super::failure::Failure;
-use super::http1::Framing;
+use super::http1::{Framing, Version};
 use super::relay::{Clocks, Down, Peer, Reply, Step, Talk, Terms, Up, tunnel};
 use super::socket;
 use super::upstream::{self, Link};
@@ -114,7 +114,9 @@ async fn end_failed(
         return After::Close;
     }
     up.discard(down.client);
+    // An older client would have to be told, and our own answers do not.
     let keeps_alive = ask.keeps_alive
+        && ask.version == Version::Http11
         && up.is_received()
         && failure != Failure::BadRequest
         && !engine.is_stopping();
@@ -187,6 +189,7 @@ async fn try_once(
         asked: ask.asked,
         version: ask.version,
         may_keep_client: ask.keeps_alive && !engine.is_stopping(),
+        expects_continue: ask.expects_continue,
     });
     let talk = Talk {
         client: down.client,
@@ -203,8 +206,6 @@ async fn try_once(
         (Ok(Step::Answered), Some(reply)) => {
             Tried::Ended(end_answered(down, up, context, link, reply))
         }
-        // It cannot have understood a request that it has not read.
-        (Ok(Step::Switching), _) if !up.is_sent() => Tried::Failed(Failure::BadResponse),
         (Ok(Step::Switching), _) => {
             if let Some(claim) = &mut context.claim {
                 claim.upgrade();

@@ -150,6 +150,7 @@ pub async fn relay(client: End, server: End) -> Option<Relayed> {
         },
         version: request.version,
         may_keep_client: request.keeps_alive,
+        expects_continue: request.expects_continue,
     });
     let exchange = Exchange::new(request.method, request.path, None);
     let body = End {

@@ -400,3 +400,19 @@ async fn there_is_one_date_the_backends_own_if_it_has_one() {
     assert_eq!(ours.all("date").len(), 1);
     assert!(ours.field("date").unwrap().ends_with(" GMT"));
 }
+
+/// It was told nothing of its connection, which for it means that the end of the answer is the end of
+/// the connection; and that was kept.
+#[tokio::test]
+async fn an_http_1_0_client_that_would_keep_its_connection_sees_an_error_end() {
+    let script = Script::start().await;
+    let proxy = Proxy::before_with(&script, "", "routes: [{host: a.test, pool: web}]\n").await;
+    let mut client = proxy.client().await;
+    client
+        .send("GET / HTTP/1.0\r\nHost: b.test\r\nConnection: keep-alive\r\n\r\n")
+        .await;
+    let answer = client.answer().await;
+    assert_eq!(answer.verdict(), (404, Some("no_route")));
+    assert!(answer.lists("connection", "close"));
+    assert_eq!(client.end().await.0, b"");
+}

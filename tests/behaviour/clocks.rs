@@ -300,3 +300,81 @@ async fn a_server_that_says_a_shorter_time_is_believed() {
     assert_eq!(inside.end().await.0, b"");
     assert!(begun.elapsed() < AT_ONCE);
 }
+
+/// Each byte of a head started its clock anew: one byte a minute, and the client waited for weeks.
+#[tokio::test]
+async fn a_response_head_that_drips_is_504_too() {
+    let (mut script, proxy) = clocks("response_head: 300ms, body_idle: 1h", "").await;
+    let mut answer = proxy.fetch(get("/drips"));
+    let (mut inside, _) = script.asked().await;
+    inside.send("HTTP/1.1 200 OK\r\nX: ").await;
+    let answer = within("504", async {
+        loop {
+            let _ = inside.stream.write_all(b"x").await;
+            let soon = Duration::from_millis(20);
+            if let Ok(answer) = tokio::time::timeout(soon, &mut answer).await {
+                return answer.unwrap().unwrap();
+            }
+        }
+    });
+    assert_eq!(answer.await.verdict(), (504, Some("upstream_timeout")));
+}
+
+/// Each direction had a clock that saw only its own bytes: an upload that waited for what it was
+/// answered was cut in the middle of a conversation, and so was an answer that waited for its upload.
+#[tokio::test]
+async fn one_direction_may_rest_while_the_other_moves() {
+    let (mut script, proxy) =
+        clocks("response_head: 1h, body_idle: 300ms", "body_idle: 300ms").await;
+    let mut client = proxy.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 22\r\n\r\nx")
+        .await;
+    let mut inside = script.accepted().await;
+    inside.next_head().await;
+    inside
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n")
+        .await;
+    client.next_head().await;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        inside.send("d").await;
+    }
+    assert_eq!(client.bytes(20).await.len(), 20);
+    for _ in 0..21 {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        client.send("u").await;
+    }
+    assert_eq!(inside.bytes(22).await.len(), 22);
+    inside.send("e").await;
+    assert_eq!(client.end().await.0, b"e");
+}
+
+/// The client waits for the backend's word before it sends its body: it is not the one who is slow.
+#[tokio::test]
+async fn a_client_that_waits_for_a_100_is_not_timed_out() {
+    let (mut script, proxy) = clocks("response_head: 1h", "body_idle: 200ms").await;
+    let mut client = proxy.client().await;
+    let head = "POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    client.send(head).await;
+    let mut inside = script.accepted().await;
+    inside.next_head().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    inside.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+    assert_eq!(client.next_head().await.status(), 100);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.send("body").await;
+    assert_eq!(inside.bytes(4).await, b"body");
+    inside.send(ok("all")).await;
+    assert_eq!(client.answer().await.text(), "all");
+    // Once it has the word, its clock runs.
+    let mut client = proxy.client().await;
+    client.send(head).await;
+    inside.next_head().await;
+    inside.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+    assert_eq!(client.next_head().await.status(), 100);
+    assert_eq!(
+        client.answer().await.verdict(),
+        (408, Some("client_body_timeout"))
+    );
+}

@@ -272,3 +272,22 @@ async fn many_bytes_pass_both_ways_at_once() {
     within("all of it", all).await.unwrap();
     assert!(came_up == up && came_down == down, "not as it was");
 }
+
+/// What was left of the request went into the tunnel, or was lost, where the two met.
+#[tokio::test]
+async fn a_101_in_the_middle_of_a_request_is_refused() {
+    let (mut script, proxy) = one().await;
+    let mut client = proxy.client().await;
+    let head = HANDSHAKE.replace("GET ", "POST ").replace(
+        "\r\n\r\n",
+        "\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n",
+    );
+    client.send(head).await;
+    let mut inside = script.accepted().await;
+    inside.next_head().await;
+    assert_eq!(inside.chunk().await, b"begin");
+    inside.send(GRANTED).await;
+    assert_eq!(client.answer().await.verdict(), (502, Some("bad_response")));
+    assert_eq!(inside.end().await.0, b"");
+    proxy.until_idle().await;
+}

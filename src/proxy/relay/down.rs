@@ -37,6 +37,8 @@ pub(in crate::proxy) struct Terms {
     pub(in crate::proxy) version: Version,
     /// Whether the client's connection may be kept.
     pub(in crate::proxy) may_keep_client: bool,
+    /// The client waits for a 100 before it sends its body.
+    pub(in crate::proxy) expects_continue: bool,
 }
 
 /// What the head of the answer said.
@@ -108,9 +110,9 @@ impl Down {
         self.has_begun
     }
 
-    /// A byte of an answer went to the client behind which no other can be given.
+    /// A byte of a final answer, or half an interim one, went to the client: no other can be given.
     pub(in crate::proxy) fn is_written(&self) -> bool {
-        self.is_written
+        self.is_written || self.out.is_in_head()
     }
 
     /// The final head, once it has come.
@@ -125,6 +127,11 @@ impl Down {
 
     pub(super) fn is_in_body(&self) -> bool {
         self.state == State::Body
+    }
+
+    /// The client waits for a word of the backend.
+    pub(super) fn is_expected(&self) -> bool {
+        self.terms.expects_continue && !self.has_begun
     }
 
     pub(super) fn waits(&self) -> Waits {
@@ -159,8 +166,7 @@ impl Down {
                     .out
                     .poll_write(context, &mut client.stream, &mut server.input);
                 let wrote = ready!(wrote).map_err(|_| Failure::ClientGone)?;
-                // Half an interim answer is as final: nothing else can be said in its middle.
-                self.is_written = self.reply.is_some() || !self.out.is_empty();
+                self.is_written |= self.reply.is_some();
                 self.since = now;
                 exchange.moved_down(0, now.into_std());
                 self.out.settle(&mut server.input, wrote);
@@ -196,7 +202,10 @@ impl Down {
             Ok(Filled::Bytes) => {
                 self.has_begun = true;
                 self.is_starved = false;
-                self.since = now;
+                // The clock of a head does not start anew with each of its bytes.
+                if self.state == State::Body {
+                    self.since = now;
+                }
                 Ok(())
             }
             Ok(Filled::End) if self.state == State::Body && self.body.ends_at_close() => {
@@ -225,6 +234,7 @@ impl Down {
                     Some(length) => {
                         let step = self.head(&server.input.bytes()[..length], is_received)?;
                         server.input.consume(length);
+                        self.since = now;
                         self.scan = HeadEnd::response();
                         if step.is_some() {
                             return Ok(step);

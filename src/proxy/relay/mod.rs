@@ -47,10 +47,12 @@ pub(super) struct Peer<S> {
     pub(super) input: Input,
 }
 
-/// How long each wait of an exchange may last.
+/// How long each wait of an exchange may last. Those for a byte of a body run from the last byte that
+/// moved in either direction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clocks {
-    /// For the head of the answer, since the last byte of the request went out.
+    /// For the head of the answer, since the last byte of the request went out, or since the interim
+    /// answer before it.
     pub(super) response_head: Duration,
     /// For the backend to send or take bytes of a body.
     pub(super) body_idle: Duration,
@@ -114,7 +116,7 @@ where
             now,
         );
         if let Poll::Ready(step) = down {
-            return Poll::Ready(step);
+            return Poll::Ready(self.checked(step?));
         }
         let (deadline, failure) = self.deadline();
         match self.timer.poll_past(context, deadline) {
@@ -123,29 +125,38 @@ where
         }
     }
 
+    /// A protocol can be switched only behind a whole request (RFC 9110, 7.8): its rest would be taken
+    /// for bytes of the tunnel.
+    fn checked(&self, step: Step) -> Result<Step, Failure> {
+        if step == Step::Switching && !self.up.is_sent() {
+            tracing::debug!("a backend switched in the middle of a request");
+            return Err(Failure::BadResponse);
+        }
+        Ok(step)
+    }
+
     /// The first clock to run out, and what it means.
     fn deadline(&self) -> (Instant, Failure) {
+        // A direction may rest while the other moves.
+        let last = self.down.since().max(self.up.since());
         let up = match self.up.waits() {
+            // The client waits for the backend's 100.
+            Waits::Client if self.down.is_expected() && !self.up.is_body_begun() => {
+                (self.clocks.response_head, Failure::UpstreamTimeout)
+            }
             Waits::Client => (self.clocks.client_idle, Failure::ClientBodyTimeout),
             Waits::Server => (self.clocks.body_idle, Failure::BodyTimeout),
             Waits::Nobody => (super::clock::FAR, Failure::Internal),
         };
-        let up = (self.up.since() + up.0, up.1);
+        let up = (last + up.0, up.1);
         let down = match self.down.waits() {
-            Waits::Client => (
-                self.down.since() + self.clocks.client_idle,
-                Failure::ClientBodyTimeout,
-            ),
-            Waits::Server if self.down.is_in_body() => (
-                self.down.since() + self.clocks.body_idle,
-                Failure::BodyTimeout,
-            ),
+            Waits::Client => (last + self.clocks.client_idle, Failure::ClientBodyTimeout),
+            Waits::Server if self.down.is_in_body() => {
+                (last + self.clocks.body_idle, Failure::BodyTimeout)
+            }
             // As long as the request moves, or waits for its client, no answer is due.
             Waits::Server if self.up.is_under_way() => return up,
-            _ => (
-                self.down.since().max(self.up.since()) + self.clocks.response_head,
-                Failure::UpstreamTimeout,
-            ),
+            _ => (last + self.clocks.response_head, Failure::UpstreamTimeout),
         };
         if up.0 < down.0 { up } else { down }
     }

@@ -1,7 +1,13 @@
 //! The relay over scripted ends: however the bytes are cut into reads, both ends get the same.
 
-use proptest::prelude::*;
+use std::io;
+use std::pin::Pin;
 
+use proptest::prelude::*;
+use tokio::io::ReadBuf;
+
+use super::*;
+use crate::proxy::http1::{Asked, Framing, Version};
 use crate::proxy::scripted::{End, Relayed, Then, relay};
 
 fn run(client: End, server: End) -> Relayed {
@@ -127,6 +133,95 @@ fn bytes_on_both_sides_of_a_101_arrive_and_a_dead_tunnel_ends() {
     assert_eq!(relayed.ended, Err("tunnel_timeout"));
     assert!(relayed.to_server.ends_with(b"\r\n\r\nearly"));
     assert!(relayed.to_client.ends_with(b"\r\n\r\nbehind"));
+}
+
+/// One that sends what it has, takes so many bytes, and then neither.
+struct Stuck {
+    sends: &'static [u8],
+    takes: usize,
+}
+
+impl AsyncRead for Stuck {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.sends.is_empty() {
+            return Poll::Pending;
+        }
+        buffer.put_slice(std::mem::take(&mut self.sends));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stuck {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = bytes.len().min(self.takes);
+        self.takes -= taken;
+        match taken {
+            0 => Poll::Pending,
+            _ => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Whether an answer has begun for a client that took so many bytes of an interim one, and no more.
+async fn has_begun_behind(taken: usize) -> bool {
+    let peer = |sends, takes| Peer {
+        stream: Stuck { sends, takes },
+        input: Input::default(),
+    };
+    let (mut client, mut server) = (peer(b"", taken), peer(INTERIM, usize::MAX));
+    let mut up = Up::new(b"GET / HTTP/1.1\r\n\r\n".to_vec(), Framing::None, true);
+    let mut down = Down::new(Terms {
+        asked: Asked {
+            is_head: false,
+            upgrade: false,
+        },
+        version: Version::Http11,
+        may_keep_client: true,
+        expects_continue: false,
+    });
+    let second = Duration::from_secs(1);
+    let talk = Talk {
+        client: &mut client,
+        server: &mut server,
+        up: &mut up,
+        down: &mut down,
+        exchange: &Exchange::new("GET", "/", None),
+        clocks: &Clocks {
+            response_head: second,
+            body_idle: second,
+            client_idle: second,
+            tunnel_idle: second,
+        },
+        timer: &mut Timer::new(),
+    };
+    assert!(talk.run().await.is_err());
+    down.is_written()
+}
+
+const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
+
+/// An error was put behind half an interim answer, where it reads as more fields of it.
+#[tokio::test(start_paused = true)]
+async fn no_other_answer_is_given_behind_half_an_interim_one() {
+    assert!(has_begun_behind(30).await);
+    assert!(!has_begun_behind(0).await);
+    assert!(!has_begun_behind(INTERIM.len()).await);
 }
 
 fn bodies() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {

@@ -42,6 +42,8 @@ pub(in crate::proxy) struct Up {
     state: State,
     out: Outgoing,
     body: Body,
+    /// The client has begun to send it.
+    is_body_begun: bool,
     /// The body's framing needs more bytes than the input has.
     is_starved: bool,
     held: Held,
@@ -58,6 +60,7 @@ impl Up {
             state: State::Sending,
             out: Outgoing::new(head),
             body: Body::new(framing),
+            is_body_begun: false,
             is_starved: false,
             held: match is_idempotent {
                 true => Held::Bytes(Vec::new()),
@@ -103,6 +106,10 @@ impl Up {
 
     pub(super) fn is_under_way(&self) -> bool {
         self.state == State::Sending
+    }
+
+    pub(super) fn is_body_begun(&self) -> bool {
+        self.is_body_begun
     }
 
     pub(super) fn waits(&self) -> Waits {
@@ -180,6 +187,7 @@ impl Up {
                     Failure::BadRequest
                 })?;
             exchange.moved_up(passed.data, now.into_std());
+            self.is_body_begun = true;
             self.is_starved = passed.consumed == 0;
             self.out
                 .add_data(&mut client.input, passed.kept, passed.consumed);
