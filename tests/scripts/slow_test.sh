@@ -126,6 +126,7 @@ start_proxy() {
 admin: {socket: "$top/admin.sock"}
 state: {file: "$top/$1.state.json"}
 listeners: [{address: "127.0.0.1:0"}]
+client: {head_timeout: 1m} # longer than the default, so that all of them are held at once
 pools:
   app:
     backends: [{id: a, address: "$(<"$top/addr")"}]
