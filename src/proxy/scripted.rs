@@ -33,7 +33,8 @@ pub enum Then {
 pub struct End {
     /// What it sends.
     pub sends: Vec<u8>,
-    /// The sizes of the pieces in which its bytes come, over and over; 0 is a pause.
+    /// The sizes of the pieces in which its bytes come, over and over; 0 is a pause. What it is sent,
+    /// it takes in such pieces too.
     pub pieces: Vec<u8>,
     /// What it does then.
     pub then: Then,
@@ -50,6 +51,8 @@ pub struct Relayed {
     pub ended: Result<u16, &'static str>,
     /// Whether the client was told that its connection is kept.
     pub keeps_client: bool,
+    /// Whether the backend took the whole request.
+    pub is_sent: bool,
 }
 
 struct Stream {
@@ -58,6 +61,8 @@ struct Stream {
     piece: usize,
     paused: bool,
     got: Vec<u8>,
+    got_piece: usize,
+    got_paused: bool,
 }
 
 impl Stream {
@@ -68,6 +73,8 @@ impl Stream {
             piece: 0,
             paused: false,
             got: Vec::new(),
+            got_piece: 0,
+            got_paused: false,
         }
     }
 }
@@ -108,11 +115,23 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.got.extend_from_slice(bytes);
-        Poll::Ready(Ok(bytes.len()))
+        let piece = match self.end.pieces.len() {
+            0 => bytes.len(),
+            count => usize::from(self.end.pieces[self.got_piece % count]),
+        };
+        if piece == 0 && !self.got_paused {
+            self.got_paused = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.got_paused = false;
+        self.got_piece += 1;
+        let take = piece.max(1).min(bytes.len());
+        self.got.extend_from_slice(&bytes[..take]);
+        Poll::Ready(Ok(take))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -196,5 +215,6 @@ pub async fn relay(client: End, server: End) -> Option<Relayed> {
         to_server: server.stream.got,
         ended: ended.map_err(Failure::word),
         keeps_client: reply.is_some_and(|reply| reply.keeps_client),
+        is_sent: up.is_sent(),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::task::Waker;
 
 use proptest::prelude::*;
 use tokio::io::ReadBuf;
@@ -267,7 +268,114 @@ proptest! {
         prop_assert!(cut.to_client.ends_with(&down.1));
         // The answer may have come first; then the rest of the request stays where it is.
         let all = [b"\r\n\r\n", &up.1[..]].concat();
-        prop_assert!(whole.to_server.ends_with(&all) || !whole.keeps_client);
-        prop_assert!(cut.to_server.ends_with(&all) || !cut.keeps_client);
+        for relayed in [whole, cut] {
+            prop_assert!(relayed.to_server.ends_with(&all) || !relayed.is_sent);
+        }
     }
+
+    #[test]
+    fn what_is_sent_again_is_the_whole_request(
+        up in bodies(),
+        pieces in proptest::collection::vec(1usize..4000, 1..5),
+        deaths in proptest::collection::vec((0usize..12_000, any::<bool>()), 0..3),
+    ) {
+        let head = [b"PUT / HTTP/1.1\r\n", &up.0[..], b"\r\n"].concat();
+        let framing = match up.0.starts_with(b"T") {
+            true => Framing::Chunked,
+            false => Framing::Length(up.1.len() as u64),
+        };
+        let mut client = Peer {
+            stream: Pieces { sends: up.1.clone(), pieces, at: 0 },
+            input: Input::default(),
+        };
+        let whole = [&head[..], &up.1].concat();
+        let mut up = Up::new(head, framing, true);
+        for (takes, breaks) in deaths {
+            let got = send(&mut up, &mut client, takes, breaks);
+            prop_assert!(whole.starts_with(&got));
+            prop_assert!(up.may_be_sent_again());
+            up.rewind();
+        }
+        prop_assert_eq!(send(&mut up, &mut client, usize::MAX, false), whole);
+        prop_assert!(up.is_sent());
+    }
+}
+
+/// A client that sends its bytes in such pieces, with a pause behind each.
+struct Pieces {
+    sends: Vec<u8>,
+    pieces: Vec<usize>,
+    at: usize,
+}
+
+impl AsyncRead for Pieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let piece = self.pieces[self.at / 2 % self.pieces.len()];
+        self.at += 1;
+        let take = piece.min(self.sends.len()).min(buffer.remaining());
+        if take == 0 || self.at % 2 == 0 {
+            return Poll::Pending;
+        }
+        buffer.put_slice(&self.sends[..take]);
+        self.sends.drain(..take);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A backend that takes so many bytes and then none, or breaks.
+struct Taker {
+    takes: usize,
+    breaks: bool,
+    got: Vec<u8>,
+}
+
+impl AsyncWrite for Taker {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = bytes.len().min(self.takes).min(3000);
+        if taken == 0 && self.breaks {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if taken == 0 {
+            return Poll::Pending;
+        }
+        self.takes -= taken;
+        self.got.extend_from_slice(&bytes[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What a backend got of a request until nothing moved any more.
+fn send(up: &mut Up, client: &mut Peer<Pieces>, takes: usize, breaks: bool) -> Vec<u8> {
+    let mut server = Peer {
+        stream: Taker {
+            takes,
+            breaks,
+            got: Vec::new(),
+        },
+        input: Input::default(),
+    };
+    let exchange = Exchange::new("PUT", "/", None);
+    let mut context = Context::from_waker(Waker::noop());
+    let now = Instant::now();
+    for _ in 0..200 {
+        let polled = up.poll(&mut context, client, &mut server, &exchange, now);
+        polled.expect("neither side is at fault");
+    }
+    server.stream.got
 }
