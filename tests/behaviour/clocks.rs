@@ -365,11 +365,14 @@ async fn a_client_that_waits_for_a_100_is_not_timed_out() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     client.send("body").await;
     assert_eq!(inside.bytes(4).await, b"body");
-    inside.send(ok("all")).await;
+    inside
+        .send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nall")
+        .await;
     assert_eq!(client.answer().await.text(), "all");
     // Once it has the word, its clock runs.
     let mut client = proxy.client().await;
     client.send(head).await;
+    let mut inside = script.accepted().await;
     inside.next_head().await;
     inside.send("HTTP/1.1 100 Continue\r\n\r\n").await;
     assert_eq!(client.next_head().await.status(), 100);

@@ -276,7 +276,7 @@ async fn many_bytes_pass_both_ways_at_once() {
 /// What was left of the request went into the tunnel, or was lost, where the two met.
 #[tokio::test]
 async fn a_101_in_the_middle_of_a_request_is_refused() {
-    let (mut script, proxy) = one().await;
+    let (mut script, proxy) = one_script().await;
     let mut client = proxy.client().await;
     let head = HANDSHAKE.replace("GET ", "POST ").replace(
         "\r\n\r\n",
