@@ -196,6 +196,7 @@ pub async fn relay(client: End, server: End) -> Option<Relayed> {
         exchange: &exchange,
         clocks: &clocks,
         timer: &mut timer,
+        is_downs_turn: false,
     };
     let step = talk.run().await;
     let reply = down.reply();

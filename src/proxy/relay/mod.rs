@@ -88,6 +88,8 @@ pub(super) struct Talk<'a, C, S> {
     pub(super) exchange: &'a Exchange,
     pub(super) clocks: &'a Clocks,
     pub(super) timer: &'a mut Timer,
+    /// Which direction was polled first last time; begins with the request.
+    pub(super) is_downs_turn: bool,
 }
 
 impl<C, S> Talk<'_, C, S>
@@ -105,24 +107,33 @@ where
             return Poll::Ready(Err(Failure::DrainClosed));
         }
         let now = Instant::now();
-        self.up
-            .poll(context, self.client, self.server, self.exchange, now)?;
-        let is_received = self.up.is_received();
-        let down = self.down.poll(
-            context,
-            (self.client, self.server),
-            is_received,
-            self.exchange,
-            now,
-        );
-        if let Poll::Ready(step) = down {
-            return Poll::Ready(self.checked(step?));
+        // In turns: a direction that always has something to do uses up what tokio grants a task in
+        // one go, and the other would never move.
+        self.is_downs_turn = !self.is_downs_turn;
+        for is_down in [!self.is_downs_turn, self.is_downs_turn] {
+            if !is_down {
+                self.up
+                    .poll(context, self.client, self.server, self.exchange, now)?;
+            } else if let Poll::Ready(step) = self.poll_down(context, now) {
+                return Poll::Ready(self.checked(step?));
+            }
         }
         let (deadline, failure) = self.deadline();
         match self.timer.poll_past(context, deadline) {
             true => Poll::Ready(Err(failure)),
             false => Poll::Pending,
         }
+    }
+
+    fn poll_down(
+        &mut self,
+        context: &mut Context<'_>,
+        now: Instant,
+    ) -> Poll<Result<Step, Failure>> {
+        let is_received = self.up.is_received();
+        let ends = (&mut *self.client, &mut *self.server);
+        self.down
+            .poll(context, ends, is_received, self.exchange, now)
     }
 
     /// A protocol can be switched only behind a whole request (RFC 9110, 7.8): its rest would be taken

@@ -104,30 +104,30 @@ where
     let mut last = Instant::now();
     let of_client = Failure::ClientGone;
     let of_server = Failure::UpstreamReset;
+    let mut is_downs_turn = false;
     poll_fn(|context| {
         if exchange.poll_cut(context).is_ready() {
             return Poll::Ready(Err(Failure::DrainClosed));
         }
         let now = Instant::now();
-        let went_down = down.poll(
-            context,
-            (&mut *server, of_server),
-            (&mut *client, of_client),
-            |bytes| {
-                last = now;
-                exchange.moved_down(bytes, now.into_std());
-            },
-        )?;
-        let went_up = up.poll(
-            context,
-            (&mut *client, of_client),
-            (&mut *server, of_server),
-            |bytes| {
-                last = now;
-                exchange.moved_up(bytes, now.into_std());
-            },
-        )?;
-        if went_down.is_ready() && went_up.is_ready() {
+        // In turns, as in `Talk`.
+        is_downs_turn = !is_downs_turn;
+        let mut is_over = true;
+        for is_down in [is_downs_turn, !is_downs_turn] {
+            let (client, server) = ((&mut *client, of_client), (&mut *server, of_server));
+            let ended = match is_down {
+                true => down.poll(context, server, client, |bytes| {
+                    last = now;
+                    exchange.moved_down(bytes, now.into_std());
+                }),
+                false => up.poll(context, client, server, |bytes| {
+                    last = now;
+                    exchange.moved_up(bytes, now.into_std());
+                }),
+            };
+            is_over &= ended?.is_ready();
+        }
+        if is_over {
             return Poll::Ready(Ok(()));
         }
         match timer.poll_past(context, last + idle) {
