@@ -2,36 +2,53 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::AsyncRead;
-use tokio::time::{Instant, sleep, timeout_at};
+use pingora::protocols::Stream;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::context::Context;
 use super::failure::Failure;
 use super::relay::{Peer, poll_watch};
+use super::socket;
 use crate::backend::{Claim, Exchange};
 use crate::pool::{NoClaim, Pool, Pools};
 
+/// How often the kernel is asked whether a client has left whose bytes are no longer read.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// A claim on a backend that was not tried for this exchange yet. A first try is held while no
-/// backend is eligible, and given up when its client leaves; a retry is not held, it fails the way
-/// the try before did.
-pub(super) async fn claim_or_hold<C: AsyncRead + Unpin>(
+/// backend is eligible, and given up when its client leaves. A retry is held only if nothing was wrong
+/// but a kept connection; else it fails the way the try before did.
+pub(super) async fn claim_or_hold(
     pools: &Pools,
     pool: &Arc<Pool>,
     exchange: &Arc<Exchange>,
     context: &Context,
-    client: &mut Peer<C>,
+    client: &mut Peer<Stream>,
 ) -> Result<Claim, Failure> {
     match pools.claim(&pool.name, exchange, &context.tried) {
         Ok(claim) => Ok(claim),
         Err(NoClaim::NoPool) => Err(Failure::NoRoute),
-        Err(NoClaim::NoBackend) if context.tries > 0 => {
+        Err(NoClaim::NoBackend) if context.tries > 0 && !context.wants_new_connection => {
             Err(context.failure.unwrap_or(Failure::NoBackend))
         }
         Err(NoClaim::NoBackend) => tokio::select! {
             claim = Box::pin(held(pools, pool, exchange)) => claim,
-            gone = poll_fn(|task| poll_watch(task, client)) => Err(gone),
+            failure = gone(client) => Err(failure),
         },
+    }
+}
+
+/// Resolves when the client has left. What it sends is read up to one small buffer; past that its end
+/// may lie behind bytes that nobody reads yet.
+async fn gone(client: &mut Peer<Stream>) -> Failure {
+    loop {
+        match timeout(LOOK_EVERY, poll_fn(|task| poll_watch(task, client))).await {
+            Ok(failure) => return failure,
+            Err(_) if socket::has_left(&client.stream) => return Failure::ClientGone,
+            Err(_) => {}
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! others do not carry room for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::protocols::Stream;
 
@@ -23,6 +24,9 @@ use super::http1::{Framing, Version};
 use super::relay::{Clocks, Down, Peer, Reply, Step, Talk, Terms, Up, tunnel};
 use super::socket;
 use super::upstream::{self, Link};
+
+/// How long before the time that a backend said its kept connection is given up.
+const KEEP_ALIVE_MARGIN: Duration = Duration::from_millis(100);
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -199,6 +203,7 @@ async fn try_once(
         exchange: &ask.exchange,
         clocks: &clocks,
         timer: down.timer,
+        is_downs_turn: false,
     };
     let ended = talk.run().await;
     context.status = answer.reply().map(|reply| reply.status);
@@ -261,7 +266,10 @@ fn end_answered(
     if let (Some(claim), Some(pool)) = (&context.claim, &context.pool) {
         let backend = claim.backend();
         let idle = pool.settings.timeouts.upstream_idle;
-        let idle = reply.server_idle.map_or(idle, |said| said.min(idle));
+        let idle = reply.server_idle.map_or(idle, |said| {
+            // Closed before the backend does, so that no request meets its end.
+            said.saturating_sub(KEEP_ALIVE_MARGIN).min(idle)
+        });
         if is_clean && reply.keeps_server && !idle.is_zero() && !backend.reading().is_draining() {
             upstream::of(backend).keep(link, idle);
         } else {
@@ -274,8 +282,9 @@ fn end_answered(
     }
     match (reply.keeps_client, up.is_received()) {
         (true, _) => After::Keep,
-        (false, true) => After::Close,
-        (false, false) => After::Linger,
+        // What is unread at the close becomes a reset, which may overtake the answer.
+        (false, true) if down.client.input.is_empty() => After::Close,
+        (false, _) => After::Linger,
     }
 }
 

@@ -58,6 +58,7 @@ use context::{Context, Recorder};
 
 pub use failure::Failure as ErrorWord;
 pub use front::Front;
+pub use socket::bound_unsent;
 
 /// What forwarding is made of.
 pub struct Parts {

@@ -152,6 +152,7 @@ impl Upstream {
             }
             Err(_) => return Err(Failure::ConnectTimeout),
         };
+        socket::bound_unsent_of(&stream);
         Ok(Link {
             peer: Peer {
                 stream,

@@ -49,6 +49,9 @@ use sockets::{Bound, Sockets};
 /// How long answers that are being given may take once the last exchange has ended.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
+/// How long a connection that was accepted may take to be counted: milliseconds on a busy machine.
+const ACCEPTED_SETTLE: Duration = Duration::from_millis(100);
+
 /// Threads of the runtime for everything but clients.
 const CONTROL_THREADS: usize = 2;
 
@@ -217,6 +220,8 @@ async fn finish(config: &Config, shared: &Shared, closed: Closed, signals: &mut 
     let last = async {
         // An error means that the accepting task is gone, and the listeners with it.
         let _ = closed.await;
+        // A connection that was accepted just before is counted when its worker first looks at it.
+        tokio::time::sleep(ACCEPTED_SETTLE).await;
         // The connections and not the exchanges: a request that was read but is no exchange yet
         // counts too. One that waits for its next request is closed by the front.
         shared.connections.idle().await;

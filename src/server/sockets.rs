@@ -48,6 +48,8 @@ fn bind(what: &str, address: SocketAddr) -> Result<Bound, String> {
     let bound = || -> io::Result<Bound> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
+        // Accepted sockets inherit it.
+        crate::proxy::bound_unsent(&listener)?;
         let address = listener.local_addr()?;
         Ok(Bound { listener, address })
     };

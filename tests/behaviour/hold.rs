@@ -56,9 +56,23 @@ async fn no_more_than_max_requests_are_held() {
 
 #[tokio::test]
 async fn a_held_client_that_goes_away_frees_its_place() {
-    let proxy = Proxy::start(Setup::web(&[])).await;
+    let proxy = Proxy::start(Setup::web_with(&[], "hold: {timeout: 1h}")).await;
     let mut client = proxy.client().await;
     client.send(get("/")).await;
+    until_held(&proxy, 1).await;
+    drop(client);
+    until_held(&proxy, 0).await;
+}
+
+/// Its end lies behind more bytes than are read of a request that waits.
+#[tokio::test]
+async fn a_held_client_that_goes_away_in_mid_upload_frees_its_place() {
+    let proxy = Proxy::start(Setup::web_with(&[], "hold: {timeout: 1h}")).await;
+    let mut client = proxy.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n")
+        .await;
+    client.send(vec![b'x'; 100_000]).await;
     until_held(&proxy, 1).await;
     drop(client);
     until_held(&proxy, 0).await;
