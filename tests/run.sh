@@ -3,7 +3,7 @@
 # All tests, in one command, on a fresh Debian or Ubuntu with Rust. What they need is installed first.
 #
 #   ./tests/run.sh           the tier of CI, under 30 minutes on two cores from an empty target folder
-#   ./tests/run.sh --full    the same with high counts: more deploys, more random cases
+#   ./tests/run.sh --full    the same with high counts: more deploys, more random cases, longer fuzzing
 #   ./tests/run.sh NAME...   only some steps, such as `./tests/run.sh fmt clippy unit`
 #
 # A missing tool is a failure, never a skip. The last lines say how each step went and how long it took; the exit
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
-readonly all_steps=(tools fmt clippy build unit behaviour model doc scripts prometheus go rolling deploys flat slow differential)
+readonly all_steps=(tools fmt clippy build unit behaviour model fuzz doc scripts prometheus go rolling deploys flat slow differential)
 tier=ci
 steps=()
 for argument in "$@"; do
@@ -42,7 +42,7 @@ trap 'rm -rf "$work"' EXIT
 # Debian's package for each command that is needed.
 tools() {
   local packages=() as_root=() pair
-  for pair in cmake:cmake cc:build-essential make:build-essential go:golang-go shellcheck:shellcheck \
+  for pair in cmake:cmake cc:build-essential make:build-essential c++:g++ go:golang-go shellcheck:shellcheck \
     promtool:prometheus curl:curl ss:iproute2 flock:util-linux slowhttptest:slowhttptest python3:python3 \
     nginx:nginx haproxy:haproxy; do
     PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
@@ -71,6 +71,13 @@ unit() { cargo test --locked --lib --bins; }
 behaviour() { TIDEGATE_METRICS_SAMPLE=$target/metrics.txt cargo test --locked --test behaviour; }
 
 model() { cargo test --locked --test claim_model; }
+
+# Short in CI: what an earlier run has found is in the seeds and in the unit tests.
+fuzz() {
+  local seconds=10
+  [[ $tier == ci ]] || seconds=600
+  tests/fuzz/run.sh --seconds "$seconds"
+}
 
 doc() {
   cargo test --locked --doc

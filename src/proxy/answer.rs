@@ -124,4 +124,32 @@ mod tests {
              Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\nConnection: close\r\n\r\n"
         );
     }
+
+    /// How long a client is lingered for that has its answer and sends a byte `each` so often, or never.
+    async fn lingered(each: Option<Duration>) -> Duration {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut client = Peer {
+            stream: near,
+            input: crate::proxy::buffer::Input::default(),
+        };
+        let begun = tokio::time::Instant::now();
+        let sending = async {
+            while let Some(each) = each {
+                tokio::time::sleep(each).await;
+                far.write_all(b"x").await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = linger(&mut client) => begun.elapsed(),
+            () = sending => unreachable!("it goes on for ever"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_close_is_waited_for_within_bounds() {
+        assert_eq!(lingered(None).await.as_secs(), 2, "silent");
+        let drips = Some(Duration::from_secs(1));
+        assert_eq!(lingered(drips).await.as_secs(), 10, "drips");
+    }
 }

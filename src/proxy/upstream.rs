@@ -250,3 +250,82 @@ fn shard_of_this_thread() -> usize {
     }
     SHARD.with(Cell::get)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    use pingora::connectors::l4::BindTo;
+    use pingora::protocols::l4::stream::Stream as Socket;
+    use tokio::net::UnixStream;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn upstream() -> Upstream {
+        Upstream::new(&Target::Tcp("127.0.0.1:1".parse().unwrap()))
+    }
+
+    fn link(upstream: &Upstream, stream: UnixStream) -> Link {
+        Link {
+            peer: Peer {
+                stream: Box::new(Socket::from(stream)),
+                input: Input::default(),
+            },
+            open: Open::new(&upstream.open),
+            is_reused: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_keeps_so_many_connections_and_closes_the_next() {
+        let upstream = upstream();
+        let pairs = (0..=IDLE_MAX).map(|_| UnixStream::pair().unwrap());
+        let (near, far): (Vec<_>, Vec<_>) = pairs.unzip();
+        let links: Vec<_> = near.into_iter().map(|near| link(&upstream, near)).collect();
+        assert_eq!(upstream.count().busy, IDLE_MAX + 1);
+        for link in links {
+            upstream.keep(link, LONG);
+        }
+        let kept = ConnectionCount {
+            busy: 0,
+            idle: IDLE_MAX,
+        };
+        assert_eq!(upstream.count(), kept);
+        let closed = |far: &UnixStream| matches!(far.try_read(&mut [0]), Ok(0));
+        far[IDLE_MAX].readable().await.unwrap();
+        assert!(closed(&far[IDLE_MAX]));
+        assert!(!far[..IDLE_MAX].iter().any(closed));
+    }
+
+    #[tokio::test]
+    async fn what_is_busy_and_what_is_kept_are_counted_apart() {
+        let upstream = upstream();
+        let count = |busy, idle| ConnectionCount { busy, idle };
+        let (near, _far) = UnixStream::pair().unwrap();
+        let first = link(&upstream, near);
+        assert_eq!(upstream.count(), count(1, 0));
+        upstream.keep(first, LONG);
+        assert_eq!(upstream.count(), count(0, 1));
+        let again = upstream.take().unwrap();
+        assert!(again.is_reused);
+        assert_eq!(upstream.count(), count(1, 0));
+        drop(again);
+        assert_eq!(upstream.count(), count(0, 0));
+    }
+
+    /// The answers to such a connection would be the proxy's own requests.
+    #[tokio::test]
+    async fn a_connection_that_reaches_itself_is_none() {
+        let own = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = own.local_addr().unwrap();
+        let mut upstream = Upstream::new(&Target::Tcp(own));
+        // What the kernel does by chance, done on purpose.
+        let mut bound = BindTo::default();
+        bound.addr = Some(own);
+        upstream.peer.as_mut().unwrap().options.bind_to = Some(bound);
+        let dialled = upstream.dial(&TransportConnector::new(None), LONG).await;
+        assert_eq!(dialled.map(|_| ()), Err(Failure::ConnectFailed));
+        assert_eq!(upstream.count().busy, 0);
+    }
+}

@@ -29,6 +29,7 @@ mod hostile;
 mod hostile_fields;
 mod house;
 mod interim;
+mod kept;
 mod metrics;
 mod reload;
 mod retry;

@@ -237,3 +237,68 @@ impl Up {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::buffer::Input;
+    use std::io;
+    use std::pin::Pin;
+    use std::task::Waker;
+
+    /// A connection that takes so many bytes and is dead then.
+    struct Dying(usize);
+
+    impl AsyncWrite for Dying {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            Poll::Ready(match taken {
+                0 => Err(io::ErrorKind::BrokenPipe.into()),
+                _ => Ok(taken),
+            })
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Whether a request without a body may go out again after its connection took `taken` bytes.
+    fn may_go_again(is_idempotent: bool, taken: usize) -> bool {
+        let mut up = Up::new(b"a head".to_vec(), Framing::None, is_idempotent);
+        let (mut client, _open) = tokio::io::duplex(1);
+        let mut client = Peer {
+            stream: &mut client,
+            input: Input::default(),
+        };
+        let mut server = Peer {
+            stream: Dying(taken),
+            input: Input::default(),
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        let exchange = Exchange::new("POST", "/", None);
+        let now = Instant::now();
+        let polled = up.poll(&mut context, &mut client, &mut server, &exchange, now);
+        // It may have been answered all the same, so this is no failure yet.
+        assert_eq!(polled, Ok(()));
+        assert!(!up.is_sent());
+        up.may_be_sent_again()
+    }
+
+    #[test]
+    fn any_request_may_go_again_of_which_no_byte_went_out() {
+        assert!(may_go_again(false, 0));
+        assert!(!may_go_again(false, 1));
+        assert!(may_go_again(true, 0));
+        assert!(may_go_again(true, 1));
+    }
+}
