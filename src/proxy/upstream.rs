@@ -317,8 +317,9 @@ mod tests {
     /// The answers to such a connection would be the proxy's own requests.
     #[tokio::test]
     async fn a_connection_that_reaches_itself_is_none() {
-        let own = TcpListener::bind("127.0.0.1:0").unwrap();
-        let own = own.local_addr().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = free.local_addr().unwrap();
+        drop(free);
         let mut upstream = Upstream::new(&Target::Tcp(own));
         // What the kernel does by chance, done on purpose.
         let mut bound = BindTo::default();

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::script::ok;
-use crate::support::{Proxy, Script, Setup, get, not_yet, within};
+use crate::support::{Proxy, Script, Setup, assert_drain_closed, get, not_yet, post, within};
 
 /// Longer than the short clocks of these tests, far shorter than the long ones.
 const AT_ONCE: Duration = Duration::from_secs(8);
@@ -60,7 +60,8 @@ async fn a_backend_that_thinks_longer_than_body_idle_is_waited_for() {
 /// Its clock runs from the end of the request.
 #[tokio::test]
 async fn a_slow_upload_is_not_counted_as_a_slow_answer() {
-    let (mut script, proxy) = clocks("response_head: 600ms, body_idle: 1h", "").await;
+    let short = clocks("response_head: 600ms, body_idle: 1h", "body_idle: 2s");
+    let (mut script, proxy) = short.await;
     let mut client = proxy.client().await;
     client
         .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\n")
@@ -150,17 +151,15 @@ async fn a_backend_that_does_not_take_the_upload_is_a_timeout() {
     proxy.until_idle().await;
 }
 
-#[tokio::test]
-async fn a_connection_that_is_not_established_in_time_is_504() {
-    // A listener whose queue is full lets further connections hang.
+/// A proxy before a backend that is healthy and then lets connections hang: its queue is full.
+async fn full(keys: &str) -> ((TcpListener, Vec<TcpStream>), Proxy) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
     let mut setup = Setup::web(&[]);
     setup.pools = format!(
-        "  web:\n    backends: [{{id: a, address: \"{address}\"}}]\n    health: {{tcp: true, interval: 1h, timeout: 5s, rise: 1, fall: 100}}\n    \
-         timeouts: {{connect: 100ms}}\n"
+        "  web:\n    backends: [{{id: a, address: \"{address}\"}}]\n    health: {{tcp: true, interval: 1h, timeout: 5s, rise: 1, fall: 100}}\n    {keys}\n"
     );
     let proxy = Proxy::start(setup).await;
     proxy.until_healthy(&["a"]).await;
@@ -170,6 +169,30 @@ async fn a_connection_that_is_not_established_in_time_is_504() {
     {
         queue.push(filled.unwrap());
     }
+    ((listener, queue), proxy)
+}
+
+/// What is being made is a connection too: it is counted, and cut with its exchange.
+#[tokio::test]
+async fn an_exchange_is_cut_while_its_connection_is_being_made() {
+    let (_full, proxy) = full("timeouts: {connect: 1h}").await;
+    let answer = proxy.fetch(get("/"));
+    proxy
+        .until("a", "connecting", |backend| backend["connections"] == 1)
+        .await;
+    let closed = proxy.admin(
+        "POST",
+        "/v1/pools/web/backends/a/drain?force&on_timeout=close&timeout=0s",
+    );
+    let closed = within("the close", closed).await.json();
+    assert_eq!(closed["outcome"], "forced");
+    assert_eq!(closed["backend"]["connections"], 0);
+    assert_drain_closed(within("the answer", answer).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_established_in_time_is_504() {
+    let (_full, proxy) = full("timeouts: {connect: 100ms}").await;
     let begun = Instant::now();
     let answer = within("504", proxy.fetch(get("/"))).await.unwrap().unwrap();
     assert_eq!(answer.verdict(), (504, Some("connect_timeout")));
@@ -380,4 +403,39 @@ async fn a_client_that_waits_for_a_100_is_not_timed_out() {
         client.answer().await.verdict(),
         (408, Some("client_body_timeout"))
     );
+}
+
+/// While the client pauses no answer is due, however short the backend's clocks are.
+#[tokio::test]
+async fn a_pause_in_an_upload_is_the_clients_and_not_the_backends() {
+    let (mut script, proxy) = clocks("response_head: 50ms, body_idle: 50ms", "").await;
+    let mut client = proxy.client().await;
+    client.send(post("/", "12345").replace("12345", "12")).await;
+    let mut inside = script.accepted().await;
+    inside.next_head().await;
+    assert_eq!(inside.bytes(2).await, b"12");
+    let mut early = Box::pin(client.head());
+    not_yet("an answer", &mut early).await;
+    not_yet("an answer", &mut early).await;
+    drop(early);
+    client.send("345").await;
+    assert_eq!(inside.bytes(3).await, b"345");
+    inside.send(ok("all")).await;
+    assert_eq!(client.answer().await.text(), "all");
+}
+
+/// It holds a claim, and with it a drain.
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answer_is_cut() {
+    let (mut script, proxy) = clocks("response_head: 1h, body_idle: 1h", "body_idle: 300ms").await;
+    let body = vec![b'x'; 32 << 20];
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut stuck = proxy.client().await;
+    stuck.send(get("/stuck")).await;
+    let (mut inside, _) = script.asked().await;
+    inside.send(&head).await;
+    let writing = inside.stream.write_all(&body);
+    assert!(within("the cut", writing).await.is_err());
+    assert_eq!(proxy.record("/stuck").await["error"], "client_body_timeout");
+    proxy.until_idle().await;
 }

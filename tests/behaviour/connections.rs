@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::support::script::ok;
-use crate::support::{Message, Proxy, Script, Setup, get, not_yet, one_script, post};
+use crate::support::{Message, Proxy, Script, Setup, get, not_yet, one_script, post, within};
 
 /// The path, in a framing that the path says.
 fn framed(request: &Message) -> Vec<u8> {
@@ -208,4 +208,24 @@ async fn kept_connections_of_one_backend_give_way_to_new_ones_of_another() {
         }
         assert!((1..=2).contains(&kept), "{kept} connections");
     }
+}
+
+/// One too many is closed unanswered, and none of those that are there is.
+#[tokio::test]
+async fn connections_past_the_bound_are_closed_until_one_has_left() {
+    let script = Script::serving(|request| ok(request.path())).await;
+    let proxy = Proxy::before_with(&script, "", "client: {connections_max: 2}\n").await;
+    let (mut first, mut second) = (proxy.client().await, proxy.client().await);
+    assert_eq!(first.ask(get("/1")).await.text(), "/1");
+    assert_eq!(second.ask(get("/2")).await.text(), "/2");
+    assert_eq!(proxy.client().await.end().await.0, b"");
+    assert_eq!(first.ask(get("/3")).await.text(), "/3");
+    drop(second);
+    within("room for another", async {
+        let mut next = proxy.client().await;
+        while next.exchange(get("/4")).await.is_err() {
+            next = proxy.client().await;
+        }
+    })
+    .await;
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::support::script::ok;
 use crate::support::{Proxy, Script, Wire, get, one_script, within};
 
 const MIB: usize = 1024 * 1024;
@@ -180,7 +182,10 @@ async fn a_request_pipelined_behind_such_an_upload_is_not_answered() {
 /// The connection had half a request on it: the next one would be taken for the rest.
 #[tokio::test]
 async fn the_backends_connection_is_not_used_again() {
-    let (mut script, proxy) = one_script().await;
+    let mut script = Script::start().await;
+    // The other client would meet it, and nothing else closes it.
+    let keys = "timeouts: {upstream_idle: 1h}";
+    let proxy = Proxy::before_with(&script, keys, "workers: 1\n").await;
     let (mut client, mut inside) =
         uploading(&mut script, &proxy, "Content-Length: 100", "begin").await;
     inside.send(TOO_LARGE).await;
@@ -261,4 +266,74 @@ async fn a_large_answer_and_a_large_upload_do_not_block_each_other() {
     tokio::time::timeout(Duration::from_secs(10), proxy.until_idle())
         .await
         .unwrap();
+}
+
+/// The same with an answer of the proxy's own, to what it refuses and to what the backend spoils.
+#[tokio::test]
+async fn a_client_that_sends_its_whole_body_first_still_gets_an_error() {
+    let (mut script, proxy) = one_script().await;
+    let rest = vec![b'x'; MIB];
+    for _ in 0..5 {
+        let length = format!("Content-Length: {}", MIB + 5);
+        let (mut spoilt, mut inside) = uploading(&mut script, &proxy, &length, "begin").await;
+        inside.send("rubbish\r\n\r\n").await;
+        let mut refused = proxy.client().await;
+        refused
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: test\r\nHost: test\r\n{length}\r\n\r\nbegin"
+            ))
+            .await;
+        for (client, word) in [(&mut spoilt, "bad_response"), (&mut refused, "bad_request")] {
+            within("the answer", client.stream.peek(&mut [0]))
+                .await
+                .unwrap();
+            within("the upload", client.stream.write_all(&rest))
+                .await
+                .unwrap();
+            let answer = client.answer().await;
+            assert_eq!(answer.field("x-tidegate-error"), Some(word));
+            assert!(answer.lists("connection", "close"), "{word}");
+            assert_eq!(client.end().await.0, b"", "{word}");
+        }
+    }
+}
+
+/// The body has come when the answer does, and the backend takes none of it: what is left of it is
+/// not the next request, whether the connection is kept or, since the answer was seen first, not.
+#[tokio::test]
+async fn a_body_that_the_backend_did_not_take_is_never_the_next_request() {
+    let (mut script, proxy) = one_script().await;
+    for (answer, expected) in [(&*ok("early"), 200), (b"rubbish\r\n\r\n", 502)] {
+        let body = get("/inner");
+        let length = format!("Content-Length: {}", body.len());
+        let (mut client, mut inside) = uploading(&mut script, &proxy, &length, "").await;
+        // The proxy finds all of it at once: the body, the answer, and a connection that is dead.
+        proxy.signal(Signal::STOP);
+        within("the proxy to stand still", async {
+            let stat = format!("/proc/{}/stat", proxy.pid());
+            while !tokio::fs::read_to_string(&stat)
+                .await
+                .unwrap()
+                .contains(") T ")
+            {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        client.send(body).await;
+        inside.send(answer).await;
+        inside.reset();
+        proxy.signal(Signal::CONT);
+        let early = client.answer().await;
+        assert_eq!(early.status(), expected);
+        if early.lists("connection", "close") {
+            assert_eq!(client.end().await.0, b"");
+            client = proxy.client().await;
+        }
+        client.send(get("/next")).await;
+        let (mut inside, request) = script.asked().await;
+        assert_eq!(request.path(), "/next");
+        inside.send(ok("next")).await;
+        assert_eq!(client.answer().await.text(), "next");
+    }
 }

@@ -262,3 +262,19 @@ async fn weights_share_the_requests_and_change_while_it_runs() {
         (400, "invalid".into())
     );
 }
+
+/// The same where a connection was made and died: the next probe would be an hour away.
+#[tokio::test]
+async fn a_backend_that_dies_without_an_answer_is_probed_at_once() {
+    let mut a = App::start("a").await;
+    let keys = "health: {http: /up, interval: 1h, timeout: 1s, rise: 1, fall: 1}";
+    let proxy = Proxy::start(Setup::web_with(&[("a", &a)], keys)).await;
+    proxy.until_healthy(&["a"]).await;
+    a.set_health(503);
+    let answer = proxy.fetch("POST /door HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+    drop(a.entered().await);
+    assert_eq!(answer.await.unwrap().unwrap().status(), 502);
+    proxy
+        .until("a", "unhealthy", |backend| backend["health"] == "unhealthy")
+        .await;
+}

@@ -162,3 +162,21 @@ async fn a_client_that_does_not_wait_for_the_100_is_served_too() {
     assert_eq!(client.answer().await.text(), "ok");
     assert_eq!(client.end().await, (Vec::new(), End::Closed));
 }
+
+/// Each is a head that is read and written for nothing; a backend in a loop must not do it for ever.
+#[tokio::test]
+async fn a_backend_that_sends_interim_answers_without_end_is_cut_off() {
+    let (mut script, proxy) = one_script().await;
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    let (mut inside, _) = script.asked().await;
+    let sending = async {
+        let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
+        while inside.stream.write_all(hint.as_bytes()).await.is_ok() {}
+    };
+    let (answer, ()) = within("the end", async {
+        tokio::join!(client.response(), sending)
+    })
+    .await;
+    assert_eq!(answer.unwrap().verdict(), (502, Some("bad_response")));
+}

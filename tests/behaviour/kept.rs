@@ -66,6 +66,7 @@ async fn an_exchange_that_ends_while_its_backend_drains_closes_its_connection() 
     let (first, second) = (proxy.fetch(get("/1")), proxy.fetch(get("/2")));
     let (mut ends, _) = script.asked().await;
     let (mut goes_on, _) = script.asked().await;
+    assert_eq!(proxy.backend("a").await["connections"], 2);
     let mut drain = proxy.admin_later("POST", DRAIN_A);
     proxy
         .until("a", "draining", |backend| backend["intent"] == "draining")

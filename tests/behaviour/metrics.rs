@@ -139,3 +139,29 @@ async fn the_text_for_promtool_is_written() {
         .await;
     std::fs::write(path, proxy.metrics().await).unwrap();
 }
+
+/// Also one that never became an exchange, and none twice.
+#[tokio::test]
+async fn a_refused_request_is_counted_once() {
+    let proxy = Proxy::start(Setup::web(&[])).await;
+    let counted = "tidegate_unrouted_errors_total{error=\"bad_request\"} ";
+    let count = async || {
+        let text = proxy.metrics().await;
+        let line = text.lines().find_map(|line| line.strip_prefix(counted));
+        line.map_or(0, |count| count.parse().unwrap())
+    };
+    for number in 1..=3 {
+        let refused = proxy.fetch("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+        assert_eq!(refused.await.unwrap().unwrap().status(), 400);
+        // A line that is malformed is refused before there is a head.
+        let refused = proxy.fetch("GET / HTTP/1.1\nHost: a\n\n");
+        assert_eq!(refused.await.unwrap().unwrap().status(), 400);
+        within("the count", async {
+            while count().await < 2 * number {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        assert_eq!(count().await, 2 * number);
+    }
+}

@@ -345,3 +345,82 @@ async fn nothing_is_sent_again_after_an_interim_answer() {
     );
     assert_eq!(script.connections(), 1, "it was sent again");
 }
+
+/// What was held for the second try must not be there twice in the third.
+#[tokio::test]
+async fn the_third_try_has_the_same_body_as_the_first() {
+    let mut scripts = [
+        Script::start().await,
+        Script::start().await,
+        Script::start().await,
+    ];
+    let proxy = Proxy::start(Setup::scripts(&scripts.each_ref(), "")).await;
+    proxy.until_healthy(&["a", "b", "c"]).await;
+    let body = "the body ".repeat(2000);
+    let answer = proxy.fetch(post("/", &body).replace("POST", "PUT"));
+    for tries in 1..=3 {
+        let asked = scripts.iter_mut().map(|script| Box::pin(script.asked()));
+        let ((mut inside, request), ..) = futures_util::future::select_all(asked).await;
+        assert_eq!(request.text(), body, "try {tries}");
+        if tries == 3 {
+            inside
+                .send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\nstored")
+                .await;
+            assert_eq!(inside.end().await.0, b"", "more than the request");
+        }
+    }
+    assert_eq!(answer.await.unwrap().unwrap().text(), "stored");
+}
+
+/// Another one is likely to die in the same moment, with the same restart of the backend.
+#[tokio::test]
+async fn after_a_dead_kept_connection_no_other_kept_one_is_tried() {
+    let mut script = Script::start().await;
+    let keys = "timeouts: {upstream_idle: 1h}";
+    let proxy = Proxy::before_with(&script, keys, "workers: 1\n").await;
+    let answers = [proxy.fetch(get("/1")), proxy.fetch(get("/2"))];
+    let mut kept = [script.accepted().await, script.accepted().await];
+    for inside in &mut kept {
+        inside.asked().await;
+        inside.send(ok("kept")).await;
+    }
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    proxy.until_idle().await;
+    let answer = proxy.fetch(get("/next"));
+    let [mut one, mut other] = kept;
+    let (is_one, first) = tokio::select! {
+        asked = one.asked() => (true, asked),
+        asked = other.asked() => (false, asked),
+    };
+    assert_eq!(first.path(), "/next");
+    let (dying, _alive) = match is_one {
+        true => (one, other),
+        false => (other, one),
+    };
+    drop(dying);
+    let (mut inside, again) = script.asked().await;
+    assert_eq!(again.path(), "/next");
+    inside.send(ok("served")).await;
+    assert_eq!(answer.await.unwrap().unwrap().text(), "served");
+}
+
+#[tokio::test]
+async fn a_try_never_goes_to_the_backend_that_just_failed() {
+    let (mut dying, good) = (Script::start().await, Script::serving(|_| ok("good")).await);
+    let proxy = Proxy::start(Setup::scripts(&[&dying, &good], "")).await;
+    proxy.until_healthy(&["a", "b"]).await;
+    for _ in 0..40 {
+        let before = dying.connections();
+        let mut answer = proxy.fetch(get("/"));
+        let answer = loop {
+            tokio::select! {
+                answer = &mut answer => break answer,
+                _ = dying.asked() => {}
+            }
+        };
+        assert_eq!(answer.unwrap().unwrap().text(), "good");
+        assert!(dying.connections() - before <= 1, "it was tried again");
+    }
+}

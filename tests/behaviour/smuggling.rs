@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::support::refusal::{BEHIND, refused_unseen, witnessed};
-use crate::support::within;
+use crate::support::{Proxy, Setup, Witness, within};
 
 /// A POST with these lines among its fields, and a body that suits either framing.
 fn framed(fields: impl AsRef<[u8]>) -> Vec<u8> {
@@ -280,4 +282,36 @@ async fn one_chunked_passes_however_it_is_written() {
         assert_eq!(answer.text(), "witnessed", "{coding:?}");
         assert_eq!(witness.take().complete[0].1, b"", "{coding:?}");
     }
+}
+
+/// A request that is answered without a backend has a body all the same.
+#[tokio::test]
+async fn the_body_of_a_request_that_no_route_takes_is_never_the_next_request() {
+    let witness = Witness::start().await;
+    let mut setup = Setup::witness(&witness);
+    setup.extra = "routes: [{host: a.test, pool: web}]\n".into();
+    let proxy = Proxy::start(setup).await;
+    proxy.until_healthy(&["a"]).await;
+    let inner = "GET /inner HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    let length = inner.len();
+    for (field, body) in [
+        (format!("Content-Length: {length}"), inner.to_owned()),
+        (
+            "Transfer-Encoding: chunked".to_owned(),
+            format!("{length:x}\r\n{inner}\r\n0\r\n\r\n"),
+        ),
+    ] {
+        let mut client = proxy.client().await;
+        client
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: other.test\r\n{field}\r\n\r\n{body}"
+            ))
+            .await;
+        let answer = client.answer().await;
+        assert_eq!(answer.verdict(), (404, Some("no_route")));
+        assert!(answer.lists("connection", "close"), "{field}");
+        client.stream.shutdown().await.unwrap();
+        assert_eq!(client.end().await.0, b"", "{field}: answered twice");
+    }
+    assert!(witness.take().complete.is_empty());
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
-use crate::support::{App, Proxy, Setup, get, within};
+use crate::support::{App, Proxy, Setup, get, post, within};
 
 async fn one() -> (App, Proxy) {
     let app = App::start("a").await;
@@ -56,6 +56,35 @@ async fn with_nothing_in_flight_it_ends_at_once() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// Its client would otherwise send the next request to a process that goes.
+#[tokio::test]
+async fn answers_that_are_given_while_it_stops_close_their_connection() {
+    let (mut dying, mut good) = (App::start("dying").await, App::start("good").await);
+    let mut proxy = Proxy::start(Setup::web(&[("a", &dying)])).await;
+    proxy.until_healthy(&["a"]).await;
+    let (mut retried, mut failed) = (proxy.client().await, proxy.client().await);
+    retried.send(get("/door")).await;
+    let first = dying.entered().await;
+    failed.send(post("/door", "x")).await;
+    let second = dying.entered().await;
+    let body = format!("{{\"id\": \"b\", \"address\": \"{}\"}}", good.address);
+    let path = "/v1/pools/web/backends";
+    proxy.admin_with("POST", path, &body).await;
+    let mut idle = proxy.client().await;
+    proxy.signal(Signal::TERM);
+    // One that waits is closed a moment after the listeners.
+    assert_eq!(idle.end().await.0, b"");
+    drop((first, second));
+    let answer = failed.answer().await;
+    assert_eq!(answer.verdict(), (502, Some("upstream_reset")));
+    assert!(answer.lists("connection", "close"), "an error");
+    good.entered().await.release("second try").await;
+    let answer = retried.answer().await;
+    assert_eq!(answer.text(), "second try");
+    assert!(answer.lists("connection", "close"), "an answer");
+    assert!(proxy.ended().await.success());
 }
 
 #[tokio::test]

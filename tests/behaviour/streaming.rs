@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::script::ok;
-use crate::support::{Wire, get, one_script, within};
+use crate::support::{Proxy, Script, Setup, Wire, get, one_script, within};
 
 const MIB: usize = 1024 * 1024;
 
@@ -336,4 +336,53 @@ async fn a_backend_that_does_not_read_holds_the_client_back_and_loses_nothing() 
     tokio::join!(rest, check_body(&mut inside, HELD_BACK, false));
     inside.send(ok("whole")).await;
     assert_eq!(client.answer().await.text(), "whole");
+}
+
+/// The same numbers tell an operator what blocks a drain.
+#[tokio::test]
+async fn the_bytes_of_a_body_are_counted_without_their_framing() {
+    let mut script = Script::start().await;
+    let mut setup = Setup::scripts(&[&script], "");
+    setup.log = "{access: true}".into();
+    let proxy = Proxy::start(setup).await;
+    proxy.until_healthy(&["a"]).await;
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n2\r\nyo\r\n0\r\n\r\n";
+    let length = "Content-Length: 5\r\n\r\nhello";
+    for (path, request, answer) in [
+        ("/length", length, length),
+        ("/chunked", chunked, chunked),
+        ("/close", "\r\n", "\r\nfarewell"),
+    ] {
+        let answered = proxy.fetch(format!("PUT {path} HTTP/1.1\r\nHost: test\r\n{request}"));
+        let (mut inside, _) = script.asked().await;
+        inside.send(format!("HTTP/1.1 200 OK\r\n{answer}")).await;
+        drop(inside);
+        answered.await.unwrap().unwrap();
+    }
+    let mut client = proxy.client().await;
+    let upgrade = "Connection: upgrade\r\nUpgrade: x\r\n\r\n";
+    client
+        .send(format!(
+            "GET /tunnel HTTP/1.1\r\nHost: test\r\n{upgrade}hello"
+        ))
+        .await;
+    let mut inside = script.accepted().await;
+    inside.next_head().await;
+    inside
+        .send(format!("HTTP/1.1 101 S\r\n{upgrade}goodbye"))
+        .await;
+    client.next_head().await;
+    assert_eq!(inside.bytes(5).await, b"hello");
+    assert_eq!(client.bytes(7).await, b"goodbye");
+    drop((client, inside));
+    for (path, up, down) in [
+        ("/length", 5, 5),
+        ("/chunked", 7, 7),
+        ("/close", 0, 8),
+        ("/tunnel", 5, 7),
+    ] {
+        let record = proxy.record(path).await;
+        let bytes = (&record["bytes_up"], &record["bytes_down"]);
+        assert_eq!(bytes, (&up.into(), &down.into()), "{path}");
+    }
 }
