@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod http;
+pub mod pair;
 pub mod refusal;
 pub mod script;
 pub mod websocket;
