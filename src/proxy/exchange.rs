@@ -192,7 +192,7 @@ async fn try_once(
     let mut answer = Down::new(Terms {
         asked: ask.asked,
         version: ask.version,
-        may_keep_client: ask.keeps_alive && !engine.is_stopping(),
+        keeps_alive: ask.keeps_alive,
         expects_continue: ask.expects_continue,
     });
     let talk = Talk {
@@ -203,6 +203,7 @@ async fn try_once(
         exchange: &ask.exchange,
         clocks: &clocks,
         timer: down.timer,
+        stopping: &engine.stopping,
         is_downs_turn: false,
     };
     let ended = talk.run().await;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -168,7 +169,7 @@ pub async fn relay(client: End, server: End) -> Option<Relayed> {
             upgrade: request.asks_upgrade,
         },
         version: request.version,
-        may_keep_client: request.keeps_alive,
+        keeps_alive: request.keeps_alive,
         expects_continue: request.expects_continue,
     });
     let exchange = Exchange::new(request.method, request.path, None);
@@ -196,6 +197,7 @@ pub async fn relay(client: End, server: End) -> Option<Relayed> {
         exchange: &exchange,
         clocks: &clocks,
         timer: &mut timer,
+        stopping: &AtomicBool::new(false),
         is_downs_turn: false,
     };
     let step = talk.run().await;

@@ -120,6 +120,28 @@ async fn the_deadline_of_the_stop_holds() {
     assert!(proxy.log().contains("shutdown.timeout"), "{}", proxy.log());
 }
 
+/// The client was told that its connection is kept, and then it was closed.
+#[tokio::test]
+async fn an_exchange_that_ends_while_the_proxy_stops_closes_its_connection() {
+    let (mut app, mut proxy) = one().await;
+    let mut idle = proxy.client().await;
+    idle.exchange(get("/quick")).await.unwrap();
+    let answer = proxy.fetch(get("/door"));
+    let entered = app.entered().await;
+    proxy.signal(Signal::TERM);
+    // By then it stops for everybody.
+    assert_eq!(
+        within("the idle one to be closed", idle.rest())
+            .await
+            .unwrap(),
+        b""
+    );
+    entered.release("finished").await;
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!(answer.field("connection"), Some("close"));
+    assert!(proxy.ended().await.success());
+}
+
 /// Requests whose bytes had come but that no worker had read yet were dropped.
 #[tokio::test]
 async fn requests_that_were_sent_before_sigterm_are_answered() {

@@ -35,8 +35,8 @@ pub(in crate::proxy) struct Terms {
     pub(in crate::proxy) asked: Asked,
     /// The client's version.
     pub(in crate::proxy) version: Version,
-    /// Whether the client's connection may be kept.
-    pub(in crate::proxy) may_keep_client: bool,
+    /// Whether the client would keep its connection.
+    pub(in crate::proxy) keeps_alive: bool,
     /// The client waits for a 100 before it sends its body.
     pub(in crate::proxy) expects_continue: bool,
 }
@@ -142,12 +142,12 @@ impl Down {
         self.since
     }
 
-    /// Moves what can be moved now. `is_received` says that the client has sent its whole request.
+    /// Moves what can be moved now. `may_keep_client`: its request is here, and another would be taken.
     pub(super) fn poll<C, S>(
         &mut self,
         context: &mut Context<'_>,
         (client, server): (&mut Peer<C>, &mut Peer<S>),
-        is_received: bool,
+        may_keep_client: bool,
         exchange: &Exchange,
         now: Instant,
     ) -> Poll<Result<Step, Failure>>
@@ -156,7 +156,7 @@ impl Down {
         S: AsyncRead + Unpin,
     {
         loop {
-            let loaded = self.load(server, is_received, exchange, now);
+            let loaded = self.load(server, may_keep_client, exchange, now);
             if loaded.map_err(Self::bad)? == Some(Step::Switching) {
                 return Poll::Ready(Ok(Step::Switching));
             }
@@ -224,7 +224,7 @@ impl Down {
     fn load<S>(
         &mut self,
         server: &mut Peer<S>,
-        is_received: bool,
+        may_keep_client: bool,
         exchange: &Exchange,
         now: Instant,
     ) -> Result<Option<Step>, Bad> {
@@ -232,7 +232,7 @@ impl Down {
             match self.state {
                 State::Head => match self.scan.find(server.input.bytes())? {
                     Some(length) => {
-                        let step = self.head(&server.input.bytes()[..length], is_received)?;
+                        let step = self.head(&server.input.bytes()[..length], may_keep_client)?;
                         server.input.consume(length);
                         self.since = now;
                         self.scan = HeadEnd::response();
@@ -278,7 +278,7 @@ impl Down {
     }
 
     /// Takes a head, interim or final.
-    fn head(&mut self, bytes: &[u8], is_received: bool) -> Result<Option<Step>, Bad> {
+    fn head(&mut self, bytes: &[u8], may_keep_client: bool) -> Result<Option<Step>, Bad> {
         let mut slots = slots();
         let head = ResponseHead::parse(bytes, &mut slots, self.terms.asked)?;
         if head.is_interim() {
@@ -301,8 +301,7 @@ impl Down {
         };
         let has_no_length = matches!(head.framing, Framing::Chunked | Framing::UntilClose);
         let ends_at_close = is_old && has_no_length;
-        // Whoever still sends is told not to send another: its bytes may never be read.
-        let keeps_client = self.terms.may_keep_client && is_received && !ends_at_close;
+        let keeps_client = self.terms.keeps_alive && may_keep_client && !ends_at_close;
         self.reply = Some(Reply {
             status: head.status,
             keeps_client,

@@ -23,6 +23,7 @@ mod tunnel;
 mod up;
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -88,6 +89,8 @@ pub(super) struct Talk<'a, C, S> {
     pub(super) exchange: &'a Exchange,
     pub(super) clocks: &'a Clocks,
     pub(super) timer: &'a mut Timer,
+    /// The proxy takes no more requests. Relaxed: a moment later is as good.
+    pub(super) stopping: &'a AtomicBool,
     /// Which direction was polled first last time; begins with the request.
     pub(super) is_downs_turn: bool,
 }
@@ -130,10 +133,11 @@ where
         context: &mut Context<'_>,
         now: Instant,
     ) -> Poll<Result<Step, Failure>> {
-        let is_received = self.up.is_received();
+        // Whoever still sends is told not to send another: its bytes may never be read.
+        let may_keep_client = self.up.is_received() && !self.stopping.load(Ordering::Relaxed);
         let ends = (&mut *self.client, &mut *self.server);
         self.down
-            .poll(context, ends, is_received, self.exchange, now)
+            .poll(context, ends, may_keep_client, self.exchange, now)
     }
 
     /// A protocol can be switched only behind a whole request (RFC 9110, 7.8): its rest would be taken

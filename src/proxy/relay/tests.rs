@@ -193,7 +193,7 @@ async fn has_begun_behind(taken: usize) -> bool {
             upgrade: false,
         },
         version: Version::Http11,
-        may_keep_client: true,
+        keeps_alive: true,
         expects_continue: false,
     });
     let second = Duration::from_secs(1);
@@ -210,6 +210,7 @@ async fn has_begun_behind(taken: usize) -> bool {
             tunnel_idle: second,
         },
         timer: &mut Timer::new(),
+        stopping: &AtomicBool::new(false),
         is_downs_turn: false,
     };
     assert!(talk.run().await.is_err());
