@@ -75,6 +75,11 @@ pub struct Exchange {
 impl Exchange {
     /// An exchange that begins now. `path` is the target without its query.
     pub fn new(method: &str, path: &str, client: Option<IpAddr>) -> Self {
+        Self::begun_at(Instant::now(), method, path, client)
+    }
+
+    /// The same, begun at a time that the caller has looked up already.
+    pub fn begun_at(begun: Instant, method: &str, path: &str, client: Option<IpAddr>) -> Self {
         let mut end = path.len().min(PATH_BYTES_MAX);
         while !path.is_char_boundary(end) {
             end -= 1;
@@ -83,7 +88,7 @@ impl Exchange {
             method: method.into(),
             path: path[..end].into(),
             client,
-            begun: Instant::now(),
+            begun,
             tunnel: AtomicBool::new(false),
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
@@ -119,6 +124,14 @@ impl Exchange {
     pub fn idle_for(&self) -> Duration {
         let last = Duration::from_millis(self.last_byte_ms.load(Ordering::Relaxed));
         self.begun().elapsed().saturating_sub(last)
+    }
+
+    /// Bytes so far: from the client, from the backend.
+    pub fn bytes(&self) -> (u64, u64) {
+        (
+            self.bytes_up.load(Ordering::Relaxed),
+            self.bytes_down.load(Ordering::Relaxed),
+        )
     }
 
     /// Whether it became a tunnel.

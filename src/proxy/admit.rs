@@ -98,7 +98,12 @@ pub(super) fn admit(
             client: origin.address,
         });
     }
-    let exchange = Arc::new(Exchange::new(head.method, head.path, origin.address));
+    let exchange = Arc::new(Exchange::begun_at(
+        context.begun.into_std(),
+        head.method,
+        head.path,
+        origin.address,
+    ));
     context.exchange = Some(Arc::clone(&exchange));
     let is_head = head.method == "HEAD";
     let snapshot = engine.pools.load();

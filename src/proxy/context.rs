@@ -6,7 +6,9 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use crate::backend::{Backend, Claim, Exchange, Generation};
@@ -46,7 +48,9 @@ pub(super) struct Logged {
 /// See the module's words.
 pub(crate) struct Context {
     recorder: Recorder,
-    begun: Instant,
+    pub(super) begun: Instant,
+    /// When its last byte was written, if it came to that.
+    pub(super) ended: Option<Instant>,
     pub(super) logged: Option<Logged>,
     /// `None` until the head was read and found good enough to name.
     pub(super) exchange: Option<Arc<Exchange>>,
@@ -68,10 +72,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(recorder: Recorder, in_flight: InFlight) -> Self {
+    pub(super) fn new(recorder: Recorder, in_flight: InFlight, begun: Instant) -> Self {
         Self {
             recorder,
-            begun: Instant::now(),
+            begun,
+            ended: None,
             logged: None,
             exchange: None,
             pool: None,
@@ -122,7 +127,10 @@ impl Drop for Context {
         let failure = self.end_failure();
         // The count goes back before the record is made: a record may be slow, a drain waits.
         drop(self.claim.take());
-        let report = self.exchange.as_ref().map(|exchange| exchange.report());
+        let (bytes_up, bytes_down) = self
+            .exchange
+            .as_ref()
+            .map_or((0, 0), |exchange| exchange.bytes());
         let status = self
             .status
             .unwrap_or_else(|| failure.map_or(0, Failure::status));
@@ -133,10 +141,10 @@ impl Drop for Context {
             status,
             failure,
             tries: self.tries,
-            took: self.begun.elapsed(),
+            took: self.ended.unwrap_or_else(Instant::now) - self.begun,
             is_tunnel,
-            bytes_up: report.as_ref().map_or(0, |report| report.bytes_up),
-            bytes_down: report.as_ref().map_or(0, |report| report.bytes_down),
+            bytes_up,
+            bytes_down,
         });
     }
 }

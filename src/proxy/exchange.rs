@@ -11,6 +11,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use pingora::protocols::Stream;
 
 use super::Engine;
@@ -44,11 +46,13 @@ pub(super) struct Downstream<'a> {
     pub(super) client: &'a mut Peer<Stream>,
     pub(super) origin: &'a Origin,
     pub(super) timer: &'a mut Timer,
+    /// When the first byte of the request was there.
+    pub(super) begun: Instant,
 }
 
 /// Answers a request that never became an exchange, and ends its connection.
 pub(super) async fn refuse(engine: &Engine, down: Downstream<'_>, failure: Failure) -> After {
-    let mut context = engine.context();
+    let mut context = engine.context(down.begun);
     let after = end_refused(down.client, &mut context, &Refused::malformed(failure)).await;
     context.is_complete = true;
     after
@@ -56,7 +60,7 @@ pub(super) async fn refuse(engine: &Engine, down: Downstream<'_>, failure: Failu
 
 /// Runs the exchange whose head is the first `length` bytes of the client's input.
 pub(super) async fn run(engine: &Engine, down: Downstream<'_>, length: usize) -> After {
-    let mut context = engine.context();
+    let mut context = engine.context(down.begun);
     let after = to_the_end(engine, down, length, &mut context).await;
     context.is_complete = true;
     after
@@ -79,6 +83,7 @@ async fn to_the_end(
         std::mem::take(&mut ask.head),
         ask.framing,
         ask.is_idempotent,
+        context.begun,
     );
     loop {
         match try_once(engine, &mut down, &ask, &mut up, context).await {
@@ -189,12 +194,13 @@ async fn try_once(
         client_idle: engine.client.body_idle,
         tunnel_idle: timeouts.tunnel_idle,
     };
-    let mut answer = Down::new(Terms {
+    let terms = Terms {
         asked: ask.asked,
         version: ask.version,
         keeps_alive: ask.keeps_alive,
         expects_continue: ask.expects_continue,
-    });
+    };
+    let mut answer = Down::new(terms, up.since());
     let talk = Talk {
         client: down.client,
         server: &mut link.peer,
@@ -210,6 +216,7 @@ async fn try_once(
     context.status = answer.reply().map(|reply| reply.status);
     match (ended, answer.reply()) {
         (Ok(Step::Answered), Some(reply)) => {
+            context.ended = Some(answer.since());
             Tried::Ended(end_answered(down, up, context, link, reply))
         }
         (Ok(Step::Switching), _) => {
@@ -237,7 +244,7 @@ async fn connect(engine: &Engine, ask: &Ask, context: &Context) -> Result<Link, 
     };
     let upstream = upstream::of(&backend);
     if !context.wants_new_connection
-        && let Some(link) = upstream.take()
+        && let Some(link) = upstream.take(context.begun, !ask.is_idempotent)
     {
         return Ok(link);
     }
@@ -263,6 +270,7 @@ fn end_answered(
     reply: Reply,
 ) -> After {
     context.failure = None;
+    let ended = context.ended.unwrap_or(context.begun);
     let is_clean = up.is_sent() && link.peer.input.is_empty();
     if let (Some(claim), Some(pool)) = (&context.claim, &context.pool) {
         let backend = claim.backend();
@@ -272,7 +280,7 @@ fn end_answered(
             said.saturating_sub(KEEP_ALIVE_MARGIN).min(idle)
         });
         if is_clean && reply.keeps_server && !idle.is_zero() && !backend.reading().is_draining() {
-            upstream::of(backend).keep(link, idle);
+            upstream::of(backend).keep(link, ended + idle);
         } else {
             drop(link);
         }

@@ -43,10 +43,10 @@ pub struct Front {
 /// What a waiting connection has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
-    /// A head of so many bytes is in the input.
-    Head(usize),
-    /// What came cannot be a head.
-    Refused(Failure),
+    /// A head of so many bytes is in the input; since when its first one is.
+    Head(usize, Instant),
+    /// What came cannot be a head; since when.
+    Refused(Failure, Instant),
     /// Nothing more will come, or it took too long.
     Nothing,
 }
@@ -69,25 +69,22 @@ impl Front {
         &self,
         client: &mut Peer<Stream>,
         timer: &mut Timer,
-        stop: &mut Stop<impl Future<Output = ()>>,
+        stop: &mut Stop<'_>,
         wait: Duration,
     ) -> Next {
         let mut scan = HeadEnd::request();
-        let asked = Instant::now();
-        let mut deadline = asked + wait;
-        let mut has_begun = false;
+        let mut begun = None;
+        // Only a request that is not there at once is waited for, and only then the time matters.
+        let mut asked = None;
         poll_fn(|context| {
             // First, so that a request whose bytes are there is read before anything ends it.
             loop {
                 if !client.input.is_empty() {
-                    if !has_begun {
-                        has_begun = true;
-                        deadline = Instant::now() + self.engine.client.head_timeout;
-                    }
+                    let begun = *begun.get_or_insert_with(Instant::now);
                     match self.look(&mut scan, &client.input) {
                         Ok(None) => {}
-                        Ok(Some(length)) => return Poll::Ready(Next::Head(length)),
-                        Err(failure) => return Poll::Ready(Next::Refused(failure)),
+                        Ok(Some(length)) => return Poll::Ready(Next::Head(length, begun)),
+                        Err(failure) => return Poll::Ready(Next::Refused(failure, begun)),
                     }
                 }
                 let max = self.engine.client.head_bytes_max;
@@ -95,7 +92,8 @@ impl Front {
                     Poll::Pending => break,
                     Poll::Ready(Ok(Filled::Bytes)) => {}
                     Poll::Ready(Ok(Filled::Full)) => {
-                        return Poll::Ready(Next::Refused(Failure::TooLarge));
+                        let begun = begun.unwrap_or_else(Instant::now);
+                        return Poll::Ready(Next::Refused(Failure::TooLarge, begun));
                     }
                     Poll::Ready(Ok(Filled::End) | Err(_)) => return Poll::Ready(Next::Nothing),
                 }
@@ -103,10 +101,14 @@ impl Front {
             if stop.poll(context) {
                 return Poll::Ready(Next::Nothing);
             }
-            match timer.poll_past(context, deadline) {
-                true if has_begun => Poll::Ready(Next::Refused(Failure::ClientTimeout)),
-                true => Poll::Ready(Next::Nothing),
-                false => Poll::Pending,
+            let deadline = match begun {
+                Some(begun) => begun + self.engine.client.head_timeout,
+                None => *asked.get_or_insert_with(Instant::now) + wait,
+            };
+            match (timer.poll_past(context, deadline), begun) {
+                (false, _) => Poll::Pending,
+                (true, None) => Poll::Ready(Next::Nothing),
+                (true, Some(begun)) => Poll::Ready(Next::Refused(Failure::ClientTimeout, begun)),
             }
         })
         .await
@@ -126,15 +128,21 @@ impl Front {
     }
 }
 
-/// The stop of the proxy, as one connection waits for it: it can be polled again when it has come.
-struct Stop<F> {
-    coming: Pin<Box<F>>,
+/// The stop of the proxy, as one connection waits for it. It is listened for from the first wait on, and
+/// can be polled again when it has come.
+struct Stop<'a> {
+    shutdown: &'a ShutdownWatch,
+    coming: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     has_come: bool,
 }
 
-impl<F: Future<Output = ()>> Stop<F> {
+impl Stop<'_> {
     fn poll(&mut self, context: &mut Context<'_>) -> bool {
-        self.has_come = self.has_come || self.coming.as_mut().poll(context).is_ready();
+        let shutdown = self.shutdown;
+        let coming = self
+            .coming
+            .get_or_insert_with(|| Box::pin(stopped(shutdown.clone())));
+        self.has_come = self.has_come || coming.as_mut().poll(context).is_ready();
         self.has_come
     }
 }
@@ -176,22 +184,28 @@ impl ServerApp for Front {
         };
         let mut timer = Timer::new();
         let mut stop = Stop {
-            coming: Box::pin(stopped(shutdown.clone())),
+            shutdown,
+            coming: None,
             has_come: false,
         };
         let mut wait = engine.client.head_timeout;
         loop {
             let next = self.next(&mut client, &mut timer, &mut stop, wait).await;
+            let begun = match next {
+                Next::Nothing => return None,
+                Next::Head(_, begun) | Next::Refused(_, begun) => begun,
+            };
             let downstream = Downstream {
                 client: &mut client,
                 origin: &origin,
                 timer: &mut timer,
+                begun,
             };
             // Boxed, so that a waiting connection does not carry room for an exchange.
             let after = match next {
                 Next::Nothing => return None,
-                Next::Refused(failure) => Box::pin(refuse(engine, downstream, failure)).await,
-                Next::Head(length) => Box::pin(run(engine, downstream, length)).await,
+                Next::Refused(failure, _) => Box::pin(refuse(engine, downstream, failure)).await,
+                Next::Head(length, _) => Box::pin(run(engine, downstream, length)).await,
             };
             match after {
                 After::Keep => {}

@@ -48,6 +48,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pingora::connectors::TransportConnector;
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::pool::Pools;
@@ -103,8 +104,8 @@ impl Engine {
     }
 
     /// An exchange begins: its head is complete.
-    fn context(&self) -> Context {
-        Context::new(Arc::clone(&self.recorder), self.running.enter())
+    fn context(&self, begun: Instant) -> Context {
+        Context::new(Arc::clone(&self.recorder), self.running.enter(), begun)
     }
 
     fn is_stopping(&self) -> bool {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::buffer::Input;
 use super::clock::Timer;
@@ -162,8 +163,8 @@ pub async fn relay(client: End, server: End) -> Option<Relayed> {
         is_trusted: false,
     };
     request.write(&forwarded, &mut out);
-    let mut up = Up::new(out, request.framing, true);
-    let mut down = Down::new(Terms {
+    let mut up = Up::new(out, request.framing, true, Instant::now());
+    let terms = Terms {
         asked: Asked {
             is_head: request.method == "HEAD",
             upgrade: request.asks_upgrade,
@@ -171,7 +172,8 @@ pub async fn relay(client: End, server: End) -> Option<Relayed> {
         version: request.version,
         keeps_alive: request.keeps_alive,
         expects_continue: request.expects_continue,
-    });
+    };
+    let mut down = Down::new(terms, Instant::now());
     let exchange = Exchange::new(request.method, request.path, None);
     let body = End {
         sends: body.to_vec(),

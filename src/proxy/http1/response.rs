@@ -57,7 +57,8 @@ pub struct ResponseHead<'h, 'b> {
     pub keep_alive_timeout: Option<Duration>,
     /// `Content-Length`, which may speak of a body that is not sent (HEAD, 304).
     length: Option<u64>,
-    has_date: bool,
+    /// It says its own date.
+    pub has_date: bool,
     pub(super) reason: &'b [u8],
     /// Those without a name do not go on.
     pub(super) fields: &'h [Header<'b>],

@@ -87,7 +87,7 @@ pub(in crate::proxy) struct Down {
 }
 
 impl Down {
-    pub(in crate::proxy) fn new(terms: Terms) -> Self {
+    pub(in crate::proxy) fn new(terms: Terms, begun: Instant) -> Self {
         Self {
             state: State::Head,
             terms,
@@ -101,7 +101,7 @@ impl Down {
             is_written: false,
             reply: None,
             waits: Waits::Nobody,
-            since: Instant::now(),
+            since: begun,
         }
     }
 
@@ -138,7 +138,8 @@ impl Down {
         self.waits
     }
 
-    pub(super) fn since(&self) -> Instant {
+    /// When a byte of the answer moved last.
+    pub(in crate::proxy) fn since(&self) -> Instant {
         self.since
     }
 
@@ -329,14 +330,15 @@ impl Down {
         let version = self.terms.version;
         let out = self.out.head_mut();
         out.reserve(length + GAIN);
-        date::with(|date| {
-            let downstream = Downstream {
-                version,
-                keeps_alive,
-                chunked,
-                date,
-            };
-            head.write(&downstream, out);
-        });
+        let downstream = Downstream {
+            version,
+            keeps_alive,
+            chunked,
+            date: "",
+        };
+        match head.has_date {
+            true => head.write(&downstream, out),
+            false => date::with(|date| head.write(&Downstream { date, ..downstream }, out)),
+        }
     }
 }

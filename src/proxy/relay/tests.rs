@@ -186,8 +186,13 @@ async fn has_begun_behind(taken: usize) -> bool {
         input: Input::default(),
     };
     let (mut client, mut server) = (peer(b"", taken), peer(INTERIM, usize::MAX));
-    let mut up = Up::new(b"GET / HTTP/1.1\r\n\r\n".to_vec(), Framing::None, true);
-    let mut down = Down::new(Terms {
+    let mut up = Up::new(
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        Framing::None,
+        true,
+        Instant::now(),
+    );
+    let terms = Terms {
         asked: Asked {
             is_head: false,
             upgrade: false,
@@ -195,7 +200,8 @@ async fn has_begun_behind(taken: usize) -> bool {
         version: Version::Http11,
         keeps_alive: true,
         expects_continue: false,
-    });
+    };
+    let mut down = Down::new(terms, Instant::now());
     let second = Duration::from_secs(1);
     let talk = Talk {
         client: &mut client,
@@ -291,7 +297,7 @@ proptest! {
             input: Input::default(),
         };
         let whole = [&head[..], &up.1].concat();
-        let mut up = Up::new(head, framing, true);
+        let mut up = Up::new(head, framing, true, Instant::now());
         for (takes, breaks) in deaths {
             let got = send(&mut up, &mut client, takes, breaks);
             prop_assert!(whole.starts_with(&got));

@@ -55,7 +55,12 @@ pub(in crate::proxy) struct Up {
 
 impl Up {
     /// A request with the head that the backend gets.
-    pub(in crate::proxy) fn new(head: Vec<u8>, framing: Framing, is_idempotent: bool) -> Self {
+    pub(in crate::proxy) fn new(
+        head: Vec<u8>,
+        framing: Framing,
+        is_idempotent: bool,
+        begun: Instant,
+    ) -> Self {
         Self {
             state: State::Sending,
             out: Outgoing::new(head),
@@ -68,7 +73,7 @@ impl Up {
             },
             sent: 0,
             waits: Waits::Nobody,
-            since: Instant::now(),
+            since: begun,
         }
     }
 
@@ -116,7 +121,7 @@ impl Up {
         self.waits
     }
 
-    pub(super) fn since(&self) -> Instant {
+    pub(in crate::proxy) fn since(&self) -> Instant {
         self.since
     }
 
@@ -274,7 +279,12 @@ mod tests {
 
     /// Whether a request without a body may go out again after its connection took `taken` bytes.
     fn may_go_again(is_idempotent: bool, taken: usize) -> bool {
-        let mut up = Up::new(b"a head".to_vec(), Framing::None, is_idempotent);
+        let mut up = Up::new(
+            b"a head".to_vec(),
+            Framing::None,
+            is_idempotent,
+            Instant::now(),
+        );
         let (mut client, _open) = tokio::io::duplex(1);
         let mut client = Peer {
             stream: &mut client,
