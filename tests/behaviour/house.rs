@@ -92,7 +92,7 @@ fn modules() -> BTreeMap<String, String> {
             .into_owned();
         let module = first.trim_end_matches(".rs").to_owned();
         let text = std::fs::read_to_string(&file).unwrap();
-        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let lines = code
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"));
