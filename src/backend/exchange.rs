@@ -236,7 +236,7 @@ impl Exchanges {
     }
 
     pub(super) fn enter(&self, exchange: Arc<Exchange>) -> Place {
-        let index = shard_of_this_thread();
+        let index = thread_number() % SHARDS;
         let mut shard = self.shards[index].lock().expect("exchanges lock");
         let slot = match shard.free.pop() {
             Some(slot) => {
@@ -274,10 +274,12 @@ impl Exchanges {
     }
 }
 
-fn shard_of_this_thread() -> usize {
+/// The number of this thread among those that asked, from 0: which part of something that is split over
+/// threads is its own.
+pub fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static SHARD: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+        static NUMBER: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed));
     }
-    SHARD.with(Cell::get)
+    NUMBER.with(Cell::get)
 }

@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 
 use crate::spec::{Address, BackendId, PoolName, Target};
 
-pub use exchange::{CutReason, Exchange, ExchangeReport, PATH_BYTES_MAX};
+pub use exchange::{CutReason, Exchange, ExchangeReport, PATH_BYTES_MAX, thread_number};
 pub use word::{Gate, Reading, Refused, Sealed, WhenIdle, Word};
 
 use exchange::{Exchanges, Place};

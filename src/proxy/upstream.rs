@@ -18,7 +18,6 @@
 //! backend. Its connector is.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,7 +34,7 @@ use super::buffer::Input;
 use super::failure::Failure;
 use super::relay::Peer;
 use super::socket;
-use crate::backend::{Backend, ConnectionCount, Connections};
+use crate::backend::{Backend, ConnectionCount, Connections, thread_number};
 use crate::pool::Pools;
 use crate::spec::Target;
 
@@ -119,7 +118,7 @@ impl Upstream {
     /// An idle connection that can take a request now. `is_once`: the request may not be sent twice, so
     /// the kernel is asked too.
     pub(super) fn take(&self, now: Instant, is_once: bool) -> Option<Link> {
-        let shard = &self.shards[shard_of_this_thread()];
+        let shard = &self.shards[thread_number() % SHARDS];
         loop {
             let mut idle = shard.lock().expect("idle connections lock").pop()?;
             let is_silent = is_quiet(&mut idle.stream);
@@ -170,7 +169,7 @@ impl Upstream {
 
     /// Keeps a connection for the next request, or closes it if there are enough.
     pub(super) fn keep(&self, link: Link, until: Instant) {
-        let mut shard = self.shards[shard_of_this_thread()]
+        let mut shard = self.shards[thread_number() % SHARDS]
             .lock()
             .expect("idle connections lock");
         if shard.len() < IDLE_MAX {
@@ -256,14 +255,6 @@ fn is_own_end(stream: &Stream) -> bool {
         let ends = (digest.local_addr(), digest.peer_addr());
         matches!(ends, (Some(own), Some(peer)) if own.as_inet().is_some() && own == peer)
     })
-}
-
-fn shard_of_this_thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static SHARD: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
-    }
-    SHARD.with(Cell::get)
 }
 
 #[cfg(test)]
