@@ -200,7 +200,8 @@ async fn try_once(
         keeps_alive: ask.keeps_alive,
         expects_continue: ask.expects_continue,
     };
-    let mut answer = Down::new(terms, up.since());
+    // Not since the request came: it may have been held, or tried before.
+    let mut answer = Down::new(terms, Instant::now());
     let talk = Talk {
         client: down.client,
         server: &mut link.peer,
@@ -244,7 +245,7 @@ async fn connect(engine: &Engine, ask: &Ask, context: &Context) -> Result<Link, 
     };
     let upstream = upstream::of(&backend);
     if !context.wants_new_connection
-        && let Some(link) = upstream.take(context.begun, !ask.is_idempotent)
+        && let Some(link) = upstream.take(Instant::now(), !ask.is_idempotent)
     {
         return Ok(link);
     }

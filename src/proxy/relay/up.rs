@@ -121,7 +121,7 @@ impl Up {
         self.waits
     }
 
-    pub(in crate::proxy) fn since(&self) -> Instant {
+    pub(super) fn since(&self) -> Instant {
         self.since
     }
 
