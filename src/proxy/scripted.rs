@@ -6,11 +6,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::buffer::Input;
 use super::clock::Timer;
@@ -38,7 +38,9 @@ pub struct End {
     /// The sizes of the pieces in which its bytes come, over and over; 0 is a pause. What it is sent,
     /// it takes in such pieces too.
     pub pieces: Vec<u8>,
-    /// What it does then.
+    /// It sends nothing before what it got ends with this.
+    pub behind: Vec<u8>,
+    /// What it does when all is sent.
     pub then: Then,
 }
 
@@ -57,14 +59,33 @@ pub struct Relayed {
     pub is_sent: bool,
 }
 
+/// A socket that is not ready for a while, however often it is asked.
+#[derive(Default)]
+struct Pause(Option<Pin<Box<Sleep>>>);
+
+impl Pause {
+    fn poll(&mut self, context: &mut Context<'_>, length: Duration) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep(length)));
+        ready!(sleep.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(())
+    }
+}
+
+/// On a clock that stands still while anything moves. Much is read during one pause of a writer.
+const READ_PAUSE: Duration = Duration::from_millis(1);
+const WRITE_PAUSE: Duration = Duration::from_millis(10);
+
 struct Stream {
     end: End,
     at: usize,
     piece: usize,
-    paused: bool,
+    paused: Pause,
     got: Vec<u8>,
     got_piece: usize,
-    got_paused: bool,
+    got_paused: Pause,
+    /// Who waits for what is to be got first.
+    reader: Option<Waker>,
 }
 
 impl Stream {
@@ -73,10 +94,11 @@ impl Stream {
             end,
             at: 0,
             piece: 0,
-            paused: false,
+            paused: Pause::default(),
             got: Vec::new(),
             got_piece: 0,
-            got_paused: false,
+            got_paused: Pause::default(),
+            reader: None,
         }
     }
 }
@@ -87,6 +109,10 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.got.ends_with(&self.end.behind) {
+            self.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        }
         let left = self.end.sends.len() - self.at;
         if left == 0 {
             return match self.end.then {
@@ -99,12 +125,9 @@ impl AsyncRead for Stream {
             0 => left,
             count => usize::from(self.end.pieces[self.piece % count]),
         };
-        if piece == 0 && !self.paused {
-            self.paused = true;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        if piece == 0 {
+            ready!(self.paused.poll(context, READ_PAUSE));
         }
-        self.paused = false;
         self.piece += 1;
         let take = piece.max(1).min(left).min(buffer.remaining());
         let at = self.at;
@@ -124,15 +147,18 @@ impl AsyncWrite for Stream {
             0 => bytes.len(),
             count => usize::from(self.end.pieces[self.got_piece % count]),
         };
-        if piece == 0 && !self.got_paused {
-            self.got_paused = true;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        if piece == 0 {
+            ready!(self.got_paused.poll(context, WRITE_PAUSE));
         }
-        self.got_paused = false;
         self.got_piece += 1;
         let take = piece.max(1).min(bytes.len());
         self.got.extend_from_slice(&bytes[..take]);
+        // Not before: a wake-up too many would hide one that is lost.
+        if self.got.ends_with(&self.end.behind)
+            && let Some(reader) = self.reader.take()
+        {
+            reader.wake();
+        }
         Poll::Ready(Ok(take))
     }
 

@@ -12,18 +12,27 @@ use crate::proxy::http1::{Asked, Framing, Version};
 use crate::proxy::scripted::{End, Relayed, Then, relay};
 
 fn run(client: End, server: End) -> Relayed {
+    timed(client, server).0
+}
+
+fn timed(client: End, server: End) -> (Relayed, Duration) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(relay(client, server)).unwrap()
+    runtime.block_on(async {
+        let begun = Instant::now();
+        let relayed = relay(client, server).await.unwrap();
+        (relayed, begun.elapsed())
+    })
 }
 
 fn end(sends: &[u8], then: Then) -> End {
     End {
         sends: sends.to_vec(),
         pieces: Vec::new(),
+        behind: Vec::new(),
         then,
     }
 }
@@ -255,13 +264,20 @@ fn bodies() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     ]
 }
 
+/// Sizes of reads and writes; many are pauses, but not so many that a clock of the relay runs out.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![Just(0), any::<u8>(), any::<u8>()];
+    let pieces = proptest::collection::vec(piece, 0..7);
+    pieces.prop_map(|pieces| [&pieces[..], &[u8::MAX]].concat())
+}
+
 proptest! {
     #[test]
     fn any_split_gives_both_ends_the_same(
         up in bodies(),
         down in bodies(),
-        client_pieces in proptest::collection::vec(any::<u8>(), 1..8),
-        server_pieces in proptest::collection::vec(any::<u8>(), 1..8),
+        client_pieces in pieces(),
+        server_pieces in pieces(),
     ) {
         let request = [b"PUT / HTTP/1.1\r\nHost: a\r\n", &up.0[..], b"\r\n", &up.1].concat();
         let answer = [b"HTTP/1.1 200 OK\r\n", &down.0[..], b"\r\n", &down.1].concat();
@@ -279,6 +295,28 @@ proptest! {
         for relayed in [whole, cut] {
             prop_assert!(relayed.to_server.ends_with(&all) || !relayed.is_sent);
         }
+    }
+
+    /// What came while the backend took nothing was left lying: nobody ever asked for it again.
+    #[test]
+    fn a_backend_that_reads_the_whole_request_first_gets_it_whole(
+        up in bodies(),
+        client_pieces in pieces(),
+        server_pieces in pieces(),
+    ) {
+        let request = [b"PUT / HTTP/1.1\r\nHost: a\r\n", &up.0[..], b"\r\n", &up.1].concat();
+        let (relayed, took) = timed(
+            End { pieces: client_pieces, ..end(&request, Then::Silence) },
+            End {
+                pieces: server_pieces,
+                behind: [b"\r\n\r\n", &up.1[..]].concat(),
+                ..end(b"HTTP/1.1 204 No\r\n\r\n", Then::Silence)
+            },
+        );
+        prop_assert_eq!(relayed.ended, Ok(204));
+        prop_assert!(relayed.is_sent);
+        // Not by the grace of a clock, the shortest of which has 30 s.
+        prop_assert!(took < Duration::from_secs(20), "took {:?}", took);
     }
 
     #[test]

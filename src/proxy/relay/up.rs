@@ -140,8 +140,12 @@ impl Up {
     {
         loop {
             let mut is_blocked = false;
-            if self.state == State::Sending {
+            while self.state == State::Sending && !is_blocked {
                 self.load(client, exchange, now)?;
+                if self.out.is_empty() && !self.body.is_done() {
+                    break;
+                }
+                // Behind what was written may lie what came while the backend took nothing.
                 is_blocked = !self.write(context, client, server, now);
             }
             let is_reading = self.state == State::Sending && !is_blocked;

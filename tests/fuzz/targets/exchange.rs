@@ -31,6 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     let end = |sends: &[u8], pieces: &[u8], then: u8| End {
         sends: sends.to_vec(),
         pieces: pieces.to_vec(),
+        behind: Vec::new(),
         then: match then % 3 {
             0 => Then::Silence,
             1 => Then::Close,
