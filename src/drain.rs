@@ -9,11 +9,12 @@
 //! - The end is pushed: the release that leaves the word idle wakes the task, which seals at once.
 //! - It ends as drained only with the word sealed, so a restore cannot come between the end and
 //!   its being told ([`crate::backend::Word`] decides which of the two wins).
-//! - What is cut is counted once, by whoever was first to ask for the cut.
+//! - Before the seal no probe is under way and none will begin, and no idle connection is left.
 //! - A later call may only tighten the clocks.
 //!
 //! Who calls it: [`crate::control`] begins, tightens, closes and restores. It knows neither the
-//! model nor the snapshot; what is to happen after the end is given to it.
+//! model nor the snapshot nor events; what is to happen on the way and after the end is given to it.
+//! What was cut is counted by the backend ([`Cuts`]), where the cut took effect.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,17 +23,22 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::backend::{Backend, CutReason, Exchange, ExchangeReport};
+use crate::backend::{Asked, Backend, CutReason, Cuts, Exchange, Reading};
 use crate::spec::{DrainSpec, OnTimeout};
 
-/// Exchanges kept of those that a drain cut, and shown of those that block it.
-pub const LISTED_MAX: usize = 20;
+/// Exchanges shown of those that block a drain.
+pub const BLOCKING_LISTED_MAX: usize = 20;
 
 /// Two looks at idle exchanges or tunnels of one drain are at least so far apart.
 const LOOK_GAP_MIN: Duration = Duration::from_millis(10);
 
 /// From one look for stragglers to the next, once everything was cut.
 const LOOK_GAP: Duration = Duration::from_millis(250);
+
+/// Progress is told after so long, then after twice as long, and so on up to the other: a drain of an
+/// hour fills a thirtieth of the ring of events.
+const PROGRESS_GAP_MIN: Duration = Duration::from_secs(1);
+const PROGRESS_GAP_MAX: Duration = Duration::from_secs(30);
 
 /// How a drain ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,38 +51,6 @@ pub enum End {
     Restored,
 }
 
-/// What a drain cut.
-#[derive(Clone, Debug, Default)]
-pub struct Cuts {
-    /// Requests.
-    pub requests: u32,
-    /// Tunnels.
-    pub tunnels: u32,
-    /// The first [`LISTED_MAX`] of them.
-    pub listed: Vec<ExchangeReport>,
-}
-
-impl Cuts {
-    /// Whether nothing was cut.
-    pub fn is_empty(&self) -> bool {
-        self.requests == 0 && self.tunnels == 0
-    }
-
-    fn cut(&mut self, exchange: &Exchange, reason: CutReason) {
-        if !exchange.ask_cut(reason) {
-            return;
-        }
-        let report = exchange.report();
-        match report.is_tunnel {
-            true => self.tunnels += 1,
-            false => self.requests += 1,
-        }
-        if self.listed.len() < LISTED_MAX {
-            self.listed.push(report);
-        }
-    }
-}
-
 /// A drain under way or over.
 pub struct Drain {
     backend: Arc<Backend>,
@@ -85,7 +59,6 @@ pub struct Drain {
     /// Written by later calls, read by the task after `changed`.
     clocks: Mutex<DrainSpec>,
     changed: Notify,
-    cuts: Mutex<Cuts>,
     /// An operator asked for everything to be cut; stays, so that a claim that was granted but not
     /// yet on the list is met by the next look.
     closing: AtomicBool,
@@ -103,21 +76,23 @@ impl Drain {
             begun_at: SystemTime::now(),
             clocks: Mutex::new(clocks),
             changed: Notify::new(),
-            cuts: Mutex::default(),
             closing: AtomicBool::new(false),
             end: watch::Sender::new(None),
         })
     }
 
-    /// Begins: the gate of the backend is set to draining by now. `after` runs once, in the drain's
-    /// own task, when the word is sealed; not when the backend is restored.
-    pub fn start<F>(self: &Arc<Self>, after: F)
+    /// Begins: the gate of the backend is set to draining by now. In the drain's own task `progress`
+    /// runs now and then while less is left than before, `after` once, when the word is sealed; not
+    /// when the backend is restored.
+    pub fn start<P, F>(self: &Arc<Self>, progress: P, after: F)
     where
+        P: Fn(&Self) + Send + 'static,
         F: FnOnce(Arc<Self>) + Send + 'static,
     {
+        self.backend.forget_cuts();
         let task = Arc::clone(self);
         tokio::spawn(async move {
-            if task.run().await {
+            if task.run(progress).await {
                 after(task);
             }
         });
@@ -148,7 +123,7 @@ impl Drain {
 
     /// What it cut so far.
     pub fn cuts(&self) -> Cuts {
-        self.cuts.lock().expect("cuts lock").clone()
+        self.backend.cuts()
     }
 
     /// Resolves when it has ended.
@@ -173,11 +148,12 @@ impl Drain {
         self.changed.notify_one();
     }
 
-    /// Cuts everything in flight.
-    pub fn close(&self) {
+    /// Cuts everything in flight. Says how much was asked to end.
+    pub fn close(&self) -> Asked {
         self.closing.store(true, Ordering::Release);
-        self.cut(CutReason::Closed, |_| true);
+        let asked = self.backend.ask_cuts(CutReason::Closed, |_| true);
         self.changed.notify_one();
+        asked
     }
 
     /// Tells that the gate was opened again; the caller did so.
@@ -187,45 +163,43 @@ impl Drain {
     }
 
     /// Says whether it ended sealed, rather than restored.
-    async fn run(&self) -> bool {
+    async fn run(&self, progress: impl Fn(&Self)) -> bool {
         let mut tunnels = TunnelClosing::default();
+        let mut told = Told::new(self);
         loop {
             // A restored drain must not seal in the stead of the one that came after it.
             if self.end().is_some() {
                 return false;
             }
             let clocks = self.clocks();
-            let next = self.fire_due(&clocks, &mut tunnels);
+            let mut next = self.fire_due(&clocks, &mut tunnels);
+            next.at(told.tell_due(self, &progress));
             tokio::select! {
                 biased;
                 () = self.backend.word().when_idle() => {
-                    // Before the seal: who is told *drained* may kill the process at once. An exchange
-                    // keeps no connection while its backend drains, so none is added after this.
-                    self.backend.close_idle_connections();
-                    if self.end().is_none() && self.backend.word().seal() {
-                        let forced = !self.cuts.lock().expect("cuts lock").is_empty();
-                        self.finish(if forced { End::Forced } else { End::Clean });
-                        return true;
+                    if self.end().is_none() && seal(&self.backend).await {
+                        let forced = !self.cuts().is_empty();
+                        return self.finish(if forced { End::Forced } else { End::Clean });
                     }
                 }
                 () = self.changed.notified() => {}
-                () = sleep_until_some(next) => {}
+                () = sleep_until_some(next.0) => {}
             }
         }
     }
 
     /// Does what is due now, and says when the next is due.
-    fn fire_due(&self, clocks: &DrainSpec, tunnels: &mut TunnelClosing) -> Option<Instant> {
+    fn fire_due(&self, clocks: &DrainSpec, tunnels: &mut TunnelClosing) -> Earliest {
         let now = Instant::now();
         let mut next = Earliest::default();
         if self.closing.load(Ordering::Acquire) {
-            self.cut(CutReason::Closed, |_| true);
+            self.backend.ask_cuts(CutReason::Closed, |_| true);
             next.at(now + LOOK_GAP);
         }
         if clocks.on_timeout == OnTimeout::Close {
             let deadline = self.begun + clocks.timeout;
             if now >= deadline {
-                self.cut(CutReason::DrainTimeout, |_| true);
+                self.backend.ask_cuts(CutReason::DrainTimeout, |_| true);
                 // One that is granted as a straggler of its upgrade is met by the next look.
                 next.at(now + LOOK_GAP);
             } else {
@@ -242,12 +216,12 @@ impl Drain {
                 next.at(opens);
             }
         }
-        next.0
+        next
     }
 
     /// Cuts what is idle for too long; says when the next would be.
     fn cut_idle(&self, idle_timeout: Duration, now: Instant) -> Instant {
-        self.cut(CutReason::DrainIdle, |exchange| {
+        self.backend.ask_cuts(CutReason::DrainIdle, |exchange| {
             exchange.idle_for() >= idle_timeout
         });
         let idlest = self
@@ -261,15 +235,8 @@ impl Drain {
         now + idle_timeout.saturating_sub(idlest).max(LOOK_GAP_MIN)
     }
 
-    fn cut(&self, reason: CutReason, which: impl Fn(&Exchange) -> bool) {
-        let exchanges = self.backend.exchanges();
-        let mut cuts = self.cuts.lock().expect("cuts lock");
-        for exchange in exchanges.iter().filter(|exchange| which(exchange)) {
-            cuts.cut(exchange, reason);
-        }
-    }
-
-    fn finish(&self, end: End) {
+    /// Says whether this was its end, and not another before.
+    fn finish(&self, end: End) -> bool {
         let took = self.begun.elapsed();
         self.end.send_if_modified(|current| {
             let first = current.is_none();
@@ -277,7 +244,55 @@ impl Drain {
                 *current = Some((end, took));
             }
             first
-        });
+        })
+    }
+}
+
+/// Makes *drained* final, if the backend is draining and idle when nothing else holds a connection to
+/// it: who is told may kill it at once. Says whether it is final now.
+///
+/// An exchange keeps no connection while its backend drains, so when it is idle none is added to those
+/// that are closed here.
+pub async fn seal(backend: &Backend) -> bool {
+    let hold = backend.probing().hold();
+    hold.free().await;
+    backend.close_idle_connections();
+    let is_sealed = backend.word().seal();
+    if is_sealed {
+        hold.keep();
+    }
+    is_sealed
+}
+
+/// What was told of a drain's progress: less and less often, and only what has changed.
+struct Told {
+    left: Reading,
+    gap: Duration,
+    next: Instant,
+}
+
+impl Told {
+    fn new(drain: &Drain) -> Self {
+        Self {
+            left: drain.backend.reading(),
+            gap: PROGRESS_GAP_MIN,
+            next: Instant::now() + PROGRESS_GAP_MIN,
+        }
+    }
+
+    /// Tells if it is time; says when it will be.
+    fn tell_due(&mut self, drain: &Drain, progress: impl Fn(&Drain)) -> Instant {
+        let now = Instant::now();
+        if now >= self.next {
+            let left = drain.backend.reading();
+            if left != self.left {
+                progress(drain);
+            }
+            self.left = left;
+            self.gap = (self.gap * 2).min(PROGRESS_GAP_MAX);
+            self.next = now + self.gap;
+        }
+        self.next
     }
 }
 
@@ -288,31 +303,43 @@ struct TunnelClosing {
 }
 
 impl TunnelClosing {
-    /// Cuts the oldest tunnel if it is time, all of them at the end of the window; says when to
+    /// Closes the oldest tunnels if it is time, all of them at the end of the window; says when to
     /// look again.
     fn advance(&mut self, drain: &Drain, now: Instant, closes: Instant) -> Instant {
         if let Some(next) = self.next.filter(|&next| now < next && now < closes) {
             return next.min(closes);
         }
-        let exchanges = drain.backend.exchanges();
-        let open: Vec<_> = exchanges
-            .iter()
-            .filter(|exchange| exchange.is_tunnel() && exchange.cut_reason().is_none())
-            .collect();
+        let (backend, reason) = (&drain.backend, CutReason::TunnelClose);
+        let exchanges = backend.exchanges();
+        let is_open =
+            |exchange: &&Arc<Exchange>| exchange.is_tunnel() && exchange.cut_reason().is_none();
+        let open: Vec<_> = exchanges.iter().filter(is_open).collect();
         let left = closes.saturating_duration_since(now);
-        let due = if left.is_zero() { open.len() } else { 1 };
-        let mut cuts = drain.cuts.lock().expect("cuts lock");
+        let (due, gap) = share(open.len(), left);
         for exchange in open.iter().take(due) {
-            cuts.cut(exchange, CutReason::TunnelClose);
+            exchange.ask_cut(backend.generation(), reason);
         }
-        let still_open = u32::try_from(open.len().saturating_sub(due)).unwrap_or(u32::MAX);
-        let gap = left / still_open.max(1);
-        // With nothing left to close only a request that is still to be upgraded can need a look.
-        let gap = if still_open == 0 { LOOK_GAP } else { gap };
-        let next = now + gap.max(LOOK_GAP_MIN);
+        let next = now + gap;
         self.next = Some(next);
         next
     }
+}
+
+/// Of so many tunnels for which so much time is left: how many close now, and how long until the next.
+fn share(open: usize, left: Duration) -> (usize, Duration) {
+    if left.is_zero() || open <= 1 {
+        // With nothing left to close only a request that is still to be upgraded can need a look.
+        return (open, LOOK_GAP);
+    }
+    let count = u32::try_from(open).unwrap_or(u32::MAX);
+    let even = left / count;
+    if even >= LOOK_GAP_MIN {
+        return (1, even);
+    }
+    // Too many for one at a time: as many as fall into one gap.
+    let gaps = (left.as_nanos() / LOOK_GAP_MIN.as_nanos()).max(1);
+    let due = (open as u128).div_ceil(gaps);
+    (usize::try_from(due).unwrap_or(open), LOOK_GAP_MIN)
 }
 
 #[derive(Default)]
@@ -349,5 +376,38 @@ pub fn tighter(a: DrainSpec, b: DrainSpec) -> DrainSpec {
             close_after,
             spread: a.tunnels.spread.min(b.tunnels.spread),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Simulates the window: the most that close in one look, and how long it takes.
+    fn close_all(mut open: usize, spread: Duration) -> (usize, Duration) {
+        let (mut most, mut at) = (0, Duration::ZERO);
+        while open > 0 {
+            let (due, gap) = share(open, spread.saturating_sub(at));
+            assert!(gap >= LOOK_GAP_MIN);
+            open -= due;
+            most = most.max(due);
+            if open > 0 {
+                at += gap;
+            }
+        }
+        (most, at)
+    }
+
+    /// At one look each ten milliseconds what was over two thousand was closed in one burst at the end.
+    #[test]
+    fn however_many_tunnels_there_are_they_close_evenly_over_the_window() {
+        let spread = Duration::from_secs(20);
+        for (open, most_max) in [(1, 1), (2, 1), (7, 1), (1000, 1), (2001, 2), (50_000, 26)] {
+            let (most, took) = close_all(open, spread);
+            assert!(most <= most_max, "{open}: {most} at once");
+            let is_spread = open == 1 || took >= spread / 2;
+            assert!(is_spread && took <= spread, "{open}: in {took:?}");
+        }
+        assert_eq!(close_all(9, Duration::ZERO).0, 9);
     }
 }

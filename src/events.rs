@@ -59,6 +59,15 @@ pub enum Happening {
         /// In flight at that moment.
         tunnels: u32,
     },
+    /// A drain goes on, with less or more in flight than was told last.
+    DrainProgress {
+        /// In flight now.
+        requests: u32,
+        /// In flight now.
+        tunnels: u32,
+        /// Since its begin.
+        took: Duration,
+    },
     /// A drain ended.
     DrainEnded {
         /// A word of the table of outcomes.
@@ -99,6 +108,7 @@ impl Happening {
             Self::HealthChanged { .. } => "health_changed",
             Self::WeightChanged { .. } => "weight_changed",
             Self::DrainBegun { .. } => "drain_begun",
+            Self::DrainProgress { .. } => "drain_progress",
             Self::DrainEnded { .. } => "drain_ended",
             Self::Closed { .. } => "closed",
             Self::Reloaded { .. } => "reloaded",
@@ -119,6 +129,11 @@ impl Happening {
             Self::DrainBegun { requests, tunnels } => {
                 format!("requests={requests} tunnels={tunnels}")
             }
+            Self::DrainProgress {
+                requests,
+                tunnels,
+                took,
+            } => format!("requests={requests} tunnels={tunnels} took={took:?}"),
             Self::DrainEnded {
                 outcome,
                 took,

@@ -94,8 +94,8 @@ pub struct BackendStatus {
     pub requests: u32,
     /// Tunnels in flight.
     pub tunnels: u32,
-    /// Connections for requests that the proxy holds to it, busy and idle; probes have their own. Null
-    /// if a proxy of an older version answers, which cannot tell.
+    /// Connections that the proxy holds to it: busy, idle, and a probe's. Null if a proxy of an older
+    /// version answers, which cannot tell.
     pub connections: Option<u32>,
     /// Since when it has its intent, in milliseconds since the Unix epoch.
     pub since_ms: u64,

@@ -6,7 +6,9 @@
 //! and *which exchanges shall be cut*.
 //!
 //! What always holds: an exchange is on the list of at most one generation, and on it exactly while
-//! that generation counts it. A cut is asked for once; the first reason stays.
+//! that generation counts it. A cut is asked of an exchange at one generation: one that has gone on to
+//! another (a retry), or has ended, is not touched. The first reason stays, but for that of a tunnel
+//! that was asked to close politely and is then to be cut.
 //!
 //! Who writes: the exchange's own task writes bytes and times; a drain or an operator asks for the
 //! cut. The list is split over a few shards so that two workers seldom meet on one lock.
@@ -16,11 +18,13 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
+
+use super::Generation;
 
 /// Locks that the list of a generation is split over.
 const SHARDS: usize = 8;
@@ -36,14 +40,18 @@ pub enum CutReason {
     DrainTimeout = 1,
     /// No byte moved for the drain's `idle_timeout`, with `on_timeout: close`.
     DrainIdle = 2,
-    /// `tunnels.close_after` of the drain.
+    /// `tunnels.close_after` of the drain: a WebSocket is closed with its own words, if it agrees.
     TunnelClose = 3,
     /// The operator's `close` or `remove --force`.
     Closed = 4,
 }
 
+/// Low bits of [`Exchange::asked`]. Generations count from 1 and never come near the rest.
+const REASON_BITS: u32 = 8;
+const REASON_MASK: u64 = (1 << REASON_BITS) - 1;
+
 impl CutReason {
-    fn from_u8(value: u8) -> Option<Self> {
+    fn of(asked: u64) -> Option<Self> {
         [
             Self::DrainTimeout,
             Self::DrainIdle,
@@ -51,7 +59,7 @@ impl CutReason {
             Self::Closed,
         ]
         .into_iter()
-        .find(|reason| *reason as u8 == value)
+        .find(|reason| *reason as u64 == asked & REASON_MASK)
     }
 }
 
@@ -66,8 +74,11 @@ pub struct Exchange {
     bytes_down: AtomicU64,
     /// Milliseconds from the begin to the last byte moved either way.
     last_byte_ms: AtomicU64,
-    /// A [`CutReason`], or 0. Written once, by compare-and-swap, before `cut` is woken.
-    cut_reason: AtomicU8,
+    /// The generation that counts it, or 0, above the [`CutReason`], or 0, in the low byte. The claim
+    /// writes the generation, with no reason, when it is granted and 0 when it is dropped; whoever asks
+    /// for a cut adds the reason by compare-and-swap and wakes `cut` then. AcqRel: the exchange's task
+    /// sees what the asker did before.
+    asked: AtomicU64,
     /// The exchange's task. It registers before it reads the reason, so no cut is missed.
     cut: AtomicWaker,
 }
@@ -93,7 +104,7 @@ impl Exchange {
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
             last_byte_ms: AtomicU64::new(0),
-            cut_reason: AtomicU8::new(0),
+            asked: AtomicU64::new(0),
             cut: AtomicWaker::new(),
         }
     }
@@ -143,24 +154,42 @@ impl Exchange {
         self.tunnel.store(true, Ordering::Relaxed);
     }
 
-    /// Asks the exchange's task to end it. Says whether this call was the first to ask.
-    pub fn ask_cut(&self, reason: CutReason) -> bool {
-        let first = self
-            .cut_reason
-            .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
-        if first {
+    pub(super) fn come_to(&self, generation: Generation) {
+        self.asked
+            .store(generation << REASON_BITS, Ordering::Release);
+    }
+
+    pub(super) fn go_from(&self) {
+        self.asked.store(0, Ordering::Release);
+    }
+
+    /// Asks the exchange's task to end it, if `generation` still counts it. Says whether that was news
+    /// to it.
+    pub fn ask_cut(&self, generation: Generation, reason: CutReason) -> bool {
+        let update = |now: u64| {
+            let is_here = now >> REASON_BITS == generation;
+            let is_news = match CutReason::of(now) {
+                None => true,
+                Some(CutReason::TunnelClose) => reason != CutReason::TunnelClose,
+                Some(_) => false,
+            };
+            (is_here && is_news).then_some(generation << REASON_BITS | reason as u64)
+        };
+        let asked = self
+            .asked
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, update);
+        if asked.is_ok() {
             self.cut.wake();
         }
-        first
+        asked.is_ok()
     }
 
     /// Why it is to be cut, if somebody asked.
     pub fn cut_reason(&self) -> Option<CutReason> {
-        CutReason::from_u8(self.cut_reason.load(Ordering::Acquire))
+        CutReason::of(self.asked.load(Ordering::Acquire))
     }
 
-    /// Ready when somebody asked for the cut. One task asks.
+    /// Ready when somebody asked for the cut; with another reason later, perhaps. One task asks.
     pub fn poll_cut(&self, context: &mut Context<'_>) -> Poll<CutReason> {
         self.cut.register(context.waker());
         match self.cut_reason() {

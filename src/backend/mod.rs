@@ -16,7 +16,9 @@
 //! prepared, the connections that the proxy keeps, and the signal by which the proxy asks the prober
 //! to probe now.
 
+mod cuts;
 mod exchange;
+mod probing;
 mod sync;
 mod word;
 
@@ -30,7 +32,9 @@ use tokio::sync::Notify;
 
 use crate::spec::{Address, BackendId, PoolName, Target};
 
+pub use cuts::{Asked, CUTS_LISTED_MAX, Cuts};
 pub use exchange::{CutReason, Exchange, ExchangeReport, PATH_BYTES_MAX, thread_number};
+pub use probing::{Hold, Probing, UnderWay};
 pub use word::{Gate, Reading, Refused, Sealed, WhenIdle, Word};
 
 use exchange::{Exchanges, Place};
@@ -88,6 +92,15 @@ pub struct ConnectionCount {
     pub busy: usize,
     /// Those kept for the next one.
     pub idle: usize,
+    /// Probes under way; each has one of its own.
+    pub probing: usize,
+}
+
+impl ConnectionCount {
+    /// All of them.
+    pub fn total(self) -> usize {
+        self.busy + self.idle + self.probing
+    }
 }
 
 /// How a generation came to be, which decides how many good probes make it healthy.
@@ -141,6 +154,8 @@ pub struct Backend {
     probes_failed: AtomicU64,
     exchanges: Exchanges,
     probe_now: Notify,
+    probing: Probing,
+    cuts: Mutex<Cuts>,
     metrics: OnceLock<Box<dyn Any + Send + Sync>>,
     connections: OnceLock<Box<dyn Connections>>,
 }
@@ -159,6 +174,8 @@ impl Backend {
             probes_failed: AtomicU64::new(0),
             exchanges: Exchanges::new(),
             probe_now: Notify::new(),
+            probing: Probing::new(),
+            cuts: Mutex::default(),
             metrics: OnceLock::new(),
             connections: OnceLock::new(),
         }
@@ -195,6 +212,7 @@ impl Backend {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
+        exchange.come_to(self.generation());
         Ok(Claim {
             place: self.exchanges.enter(Arc::clone(exchange)),
             exchange: Arc::clone(exchange),
@@ -266,16 +284,47 @@ impl Backend {
         self.exchanges.list()
     }
 
+    /// Asks those exchanges in flight that `which` chooses to end.
+    pub fn ask_cuts(&self, reason: CutReason, which: impl Fn(&Exchange) -> bool) -> Asked {
+        let mut asked = Asked::default();
+        for exchange in self.exchanges().iter().filter(|exchange| which(exchange)) {
+            if exchange.ask_cut(self.generation(), reason) {
+                match exchange.is_tunnel() {
+                    true => asked.tunnels += 1,
+                    false => asked.requests += 1,
+                }
+            }
+        }
+        asked
+    }
+
+    /// What was cut since [`Backend::forget_cuts`].
+    pub fn cuts(&self) -> Cuts {
+        self.cuts.lock().expect("cuts lock").clone()
+    }
+
+    /// Counts cuts from nothing; a drain does so when it begins.
+    pub fn forget_cuts(&self) {
+        *self.cuts.lock().expect("cuts lock") = Cuts::default();
+    }
+
+    /// Whether it may be probed, and is.
+    pub fn probing(&self) -> &Probing {
+        &self.probing
+    }
+
     /// The upstream connections that the proxy keeps here.
     pub fn connections_slot(&self) -> &OnceLock<Box<dyn Connections>> {
         &self.connections
     }
 
-    /// How many upstream connections there are.
+    /// How many upstream connections there are, probes' included.
     pub fn connections(&self) -> ConnectionCount {
-        self.connections
-            .get()
-            .map_or_else(ConnectionCount::default, |held| held.count())
+        let held = self.connections.get().map(|held| held.count());
+        ConnectionCount {
+            probing: self.probing.under_way(),
+            ..held.unwrap_or_default()
+        }
     }
 
     /// Closes the upstream connections that serve no exchange. Once the word is draining and idle
@@ -331,11 +380,18 @@ impl Claim {
             self.kind = ClaimKind::Tunnel;
         }
     }
+
+    /// The exchange did not end by itself: somebody asked, and it was cut.
+    pub fn was_cut(&self) {
+        let mut cuts = self.backend.cuts.lock().expect("cuts lock");
+        cuts.add(&self.exchange);
+    }
 }
 
 impl Drop for Claim {
     /// Off the list first: who sees the count at zero finds the list empty.
     fn drop(&mut self) {
+        self.exchange.go_from();
         self.backend.exchanges.leave(self.place);
         match self.kind {
             ClaimKind::Request => self.backend.word.release_request(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Actor, Control, Stop, deadline_in, now_millis};
 use crate::backend::{Backend, Generation};
-use crate::drain::{self, Cuts, Drain, End};
+use crate::drain::{self, Drain, End};
 use crate::events::{About, Happening};
 use crate::outcome::Outcome;
 use crate::pool::model::{BackendRef, Member, Model};
@@ -255,8 +255,18 @@ impl Control {
             tunnels: reading.tunnels(),
         };
         self.emit(None, member, pool, happening);
-        let control = Arc::clone(self);
-        drain.start(move |drain| control.after_drained(&drain));
+        let (telling, control) = (Arc::clone(self), Arc::clone(self));
+        let told = (pool.clone(), member.clone());
+        let progress = move |drain: &Drain| {
+            let left = drain.backend().reading();
+            let happening = Happening::DrainProgress {
+                requests: left.requests(),
+                tunnels: left.tunnels(),
+                took: drain.took(),
+            };
+            telling.emit(None, &told.1, &told.0, happening);
+        };
+        drain.start(progress, move |drain| control.after_drained(&drain));
         Some(drain)
     }
 
@@ -316,7 +326,8 @@ impl Control {
                 self.answer(Outcome::Clean, message, pool, generation)
             }
             Some(End::Forced) => {
-                let cuts = count(&drain.cuts());
+                let cuts = drain.cuts();
+                let cuts = count(cuts.requests, cuts.tunnels);
                 let message = format!(
                     "{name} is drained: forced, {cuts} cut, after {took:.1?}; safe to kill"
                 );
@@ -408,11 +419,11 @@ fn plural(count: u32, what: &str) -> String {
     }
 }
 
-pub(super) fn count(cuts: &Cuts) -> String {
+pub(super) fn count(requests: u32, tunnels: u32) -> String {
     format!(
         "{} and {}",
-        plural(cuts.requests, "request"),
-        plural(cuts.tunnels, "tunnel")
+        plural(requests, "request"),
+        plural(tunnels, "tunnel")
     )
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{ADD_WAIT, Actor, Control, Stop, deadline_in, now_millis};
 use crate::backend::{Backend, Health};
+use crate::drain;
 use crate::events::Happening;
 use crate::outcome::Outcome;
 use crate::pool::model::{Added, BackendRef, Member, Model, NewMember};
@@ -264,7 +265,7 @@ impl Control {
             now_millis(),
         );
         self.commit(model, out, None).await?;
-        if backend.word().seal() {
+        if drain::seal(backend).await {
             return Ok(true);
         }
         let mut back = model.clone();

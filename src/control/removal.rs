@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use super::drains::{DrainCall, count, left};
 use super::{Actor, Control, view};
-use crate::backend::CutReason;
-use crate::drain::Cuts;
+use crate::backend::{Asked, CutReason};
 use crate::events::Happening;
 use crate::outcome::Outcome;
 use crate::pool::model::{BackendRef, Member};
@@ -81,31 +80,24 @@ impl Control {
         wait: Option<Duration>,
     ) -> Answer {
         let wait = wait.unwrap_or(CUT_WAIT);
-        let closed = |cuts: &Cuts| Happening::Closed {
-            requests: cuts.requests,
-            tunnels: cuts.tunnels,
+        let closed = |asked: Asked| Happening::Closed {
+            requests: asked.requests,
+            tunnels: asked.tunnels,
         };
         if let Some(drain) = self.drain_of(member.generation) {
             if drain.end().is_none() {
-                drain.close();
-                self.emit(Some(actor), member, pool, closed(&drain.cuts()));
+                let asked = drain.close();
+                self.emit(Some(actor), member, pool, closed(asked));
             }
             return self.drained_answer(pool, &drain, wait).await;
         }
         let Some(backend) = self.backend(pool, member.generation) else {
             return self.answer(Outcome::Unknown, "it is gone", pool, member.generation);
         };
-        let mut cuts = Cuts::default();
-        for exchange in backend.exchanges() {
-            if exchange.ask_cut(CutReason::Closed) {
-                match exchange.is_tunnel() {
-                    true => cuts.tunnels += 1,
-                    false => cuts.requests += 1,
-                }
-            }
-        }
-        self.emit(Some(actor), member, pool, closed(&cuts));
-        let message = format!("{pool}/{}: {} cut", member.id, count(&cuts));
+        let asked = backend.ask_cuts(CutReason::Closed, |_| true);
+        self.emit(Some(actor), member, pool, closed(asked));
+        let cut = count(asked.requests, asked.tunnels);
+        let message = format!("{pool}/{}: {cut} cut", member.id);
         // Not "forced": it is no drain, and what was asked to end may still be ending.
         self.answer(Outcome::Done, message, pool, member.generation)
     }
@@ -168,7 +160,10 @@ impl Control {
         let (outcome, message) = match force && !cuts.is_empty() {
             true => (
                 Outcome::Forced,
-                format!("{name} was removed, {} cut", count(&cuts)),
+                format!(
+                    "{name} was removed, {} cut",
+                    count(cuts.requests, cuts.tunnels)
+                ),
             ),
             false => (Outcome::Done, format!("{name} was removed")),
         };

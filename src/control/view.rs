@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Control, unix_millis};
 use crate::backend::{Backend, ExchangeReport, Generation};
-use crate::drain::{Drain, LISTED_MAX};
+use crate::drain::{BLOCKING_LISTED_MAX, Drain};
 use crate::outcome::Outcome;
 use crate::pool::model::{BackendRef, Member, Refusal};
 use crate::pool::{Entry, Pool};
@@ -141,7 +141,7 @@ fn backend_status(pool: &Pool, entry: &Entry) -> BackendStatus {
         drained: reading.is_sealed(),
         requests: reading.requests(),
         tunnels: reading.tunnels(),
-        connections: Some(u32::try_from(connections.busy + connections.idle).unwrap_or(u32::MAX)),
+        connections: Some(u32::try_from(connections.total()).unwrap_or(u32::MAX)),
         since_ms: member.since,
         last_probe: probe_status(&entry.backend),
     }
@@ -161,7 +161,10 @@ fn probe_status(backend: &Backend) -> Option<ProbeStatus> {
 pub(super) fn drain_status(drain: &Drain) -> DrainStatus {
     let cuts = drain.cuts();
     let blocking = drain.backend().exchanges();
-    let reports = blocking.iter().take(LISTED_MAX).map(|one| one.report());
+    let reports = blocking
+        .iter()
+        .take(BLOCKING_LISTED_MAX)
+        .map(|one| one.report());
     DrainStatus {
         begun_ms: unix_millis(drain.begun_at()),
         took_ms: millis_f64(drain.took()),

@@ -262,11 +262,15 @@ fn gauges_of_backends(backends: &[BackendRow<'_>], text: &mut String) {
     healths.write(text);
     let mut connections = Family::gauge(
         "tidegate_backend_connections",
-        "Connections to the backend, busy and kept for the next request; without probes.",
+        "Connections to the backend: busy, kept for the next request, and probes'.",
     );
     for row in backends {
         let count = row.entry.backend.connections();
-        for (state, count) in [("busy", count.busy), ("idle", count.idle)] {
+        for (state, count) in [
+            ("busy", count.busy),
+            ("idle", count.idle),
+            ("probe", count.probing),
+        ] {
             connections.add_with(&row.labels, "state", state, count as u64);
         }
     }

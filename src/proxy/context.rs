@@ -100,6 +100,13 @@ impl Context {
         self.claim = Some(claim);
     }
 
+    /// The exchange was cut on the backend of its claim.
+    pub(super) fn note_cut(&self) {
+        if let Some(claim) = &self.claim {
+            claim.was_cut();
+        }
+    }
+
     /// Whether another try is within bounds.
     pub(super) fn may_try_again(&self) -> bool {
         self.tries < TRIES_MAX

@@ -119,6 +119,8 @@ async fn end_failed(
     failure: Failure,
 ) -> After {
     context.failure = Some(failure);
+    // The connection to the backend is gone; how long the client takes to read this is no matter of it.
+    context.claim = None;
     if failure == Failure::ClientGone {
         return After::Close;
     }
@@ -177,7 +179,10 @@ async fn try_once(
     context.hold_claim(claim);
     let mut link = match connect(engine, ask, context).await {
         Ok(link) => link,
-        Err(Failure::DrainClosed) => return Tried::Failed(Failure::DrainClosed),
+        Err(Failure::DrainClosed) => {
+            context.note_cut();
+            return Tried::Failed(Failure::DrainClosed);
+        }
         Err(failure) => {
             context.failure = Some(failure);
             // Not a byte of the request was sent, so any method may be tried elsewhere.
@@ -229,6 +234,9 @@ async fn try_once(
             let idle = clocks.tunnel_idle;
             let ended = Box::pin(tunnel(ends, rest, &ask.exchange, idle, down.timer)).await;
             context.failure = ended.err();
+            if context.failure == Some(Failure::DrainClosed) {
+                context.note_cut();
+            }
             Tried::Ended(After::Close)
         }
         // An answer always has a head; the codec holds that.
@@ -308,6 +316,9 @@ fn end_broken(
     failure: Failure,
     reply: Option<Reply>,
 ) -> Tried {
+    if failure == Failure::DrainClosed {
+        context.note_cut();
+    }
     if answer.is_written() {
         if reply.is_some_and(|reply| reply.ends_at_close) {
             socket::reset_on_close(&down.client.stream);

@@ -201,6 +201,7 @@ impl Connections for Upstream {
         ConnectionCount {
             busy: self.open.load(Ordering::Relaxed).saturating_sub(idle),
             idle,
+            probing: 0,
         }
     }
 
@@ -296,6 +297,7 @@ mod tests {
         let kept = ConnectionCount {
             busy: 0,
             idle: IDLE_MAX,
+            probing: 0,
         };
         assert_eq!(upstream.count(), kept);
         let closed = |far: &UnixStream| matches!(far.try_read(&mut [0]), Ok(0));
@@ -307,7 +309,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_busy_and_what_is_kept_are_counted_apart() {
         let upstream = upstream();
-        let count = |busy, idle| ConnectionCount { busy, idle };
+        let count = |busy, idle| ConnectionCount {
+            busy,
+            idle,
+            probing: 0,
+        };
         let (near, _far) = UnixStream::pair().unwrap();
         let first = link(&upstream, near);
         assert_eq!(upstream.count(), count(1, 0));

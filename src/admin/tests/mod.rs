@@ -256,7 +256,7 @@ impl Rig {
         let (exchange, claim) = self.hold(id);
         tokio::spawn(async move {
             exchange.cut_asked().await;
-            drop(claim);
+            claim.was_cut();
         });
     }
 }

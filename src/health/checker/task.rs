@@ -15,6 +15,8 @@
 //!
 //! What always holds:
 //! - a result is applied only while the order to probe stands, and an order to stop waits for that;
+//! - a probe is under way only within the generation's leave ([`Backend::probing`]); one that is held
+//!   up is given up, and nothing follows from it;
 //! - a change of health is told in this order, once: the backend, the events, the callback;
 //! - a panic in a probe is a failed probe, and one in the callback is logged; probing goes on.
 //!
@@ -93,16 +95,22 @@ pub(super) struct Task {
 
 impl Task {
     async fn keep_probing(&mut self, orders: &mut watch::Receiver<Order>) {
-        while let Some(spec) = current(orders) {
+        loop {
+            let under_way = self.backend.probing().begin().await;
+            let Some(spec) = current(orders) else { return };
             let begun = Instant::now();
             let asking = (self.shared.prober)(Arc::clone(&self.backend), Arc::clone(&spec));
-            tokio::select! {
+            let result = tokio::select! {
                 biased;
-                () = outdated(orders, &spec) => {}
-                result = caught(asking) => {
-                    self.learn(orders, &spec, begun.elapsed(), result);
-                    self.rest(orders, &spec, begun).await;
-                }
+                () = outdated(orders, &spec) => None,
+                () = self.backend.probing().held() => None,
+                result = caught(asking) => Some(result),
+            };
+            // The probe and its connection are gone: who holds probing waits for that.
+            drop(under_way);
+            if let Some(result) = result {
+                self.learn(orders, &spec, begun.elapsed(), result);
+                self.rest(orders, &spec, begun).await;
             }
             if current(orders).is_some_and(|now| now.kind != spec.kind) {
                 self.judge.forget_streak();
