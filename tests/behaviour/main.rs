@@ -21,6 +21,8 @@ mod connections;
 mod cuts;
 mod drain;
 mod drain_clocks;
+mod drain_corners;
+mod drain_sockets;
 mod early;
 mod forward;
 mod health;

@@ -81,7 +81,16 @@ impl App {
     }
 
     pub async fn at(address: &str, name: &'static str) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+        // One that was killed lets go of its port when its tasks are dropped.
+        let listener = within("a free port", async {
+            loop {
+                match TcpListener::bind(address).await {
+                    Ok(listener) => return listener,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await;
         let address = listener.local_addr().unwrap().to_string();
         Self::run(address, name, Listening::Tcp(listener))
     }
