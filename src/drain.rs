@@ -70,7 +70,11 @@ impl Drain {
     /// A drain that is to begin; its clocks run from now. It can be known to others before the
     /// draining intent is published, so that whoever learns of the intent finds the drain.
     pub fn prepare(backend: Arc<Backend>, clocks: DrainSpec) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::new(backend, clocks))
+    }
+
+    fn new(backend: Arc<Backend>, clocks: DrainSpec) -> Self {
+        Self {
             backend,
             begun: Instant::now(),
             begun_at: SystemTime::now(),
@@ -78,6 +82,29 @@ impl Drain {
             changed: Notify::new(),
             closing: AtomicBool::new(false),
             end: watch::Sender::new(None),
+        }
+    }
+
+    /// A drain that ended in an earlier process of the proxy. The gate of the backend is set to draining
+    /// by now, and nothing was ever claimed of it here, so that it is sealed at once.
+    pub fn over(
+        backend: Arc<Backend>,
+        begun_at: SystemTime,
+        took: Duration,
+        cuts: Cuts,
+    ) -> Arc<Self> {
+        let end = if cuts.is_empty() {
+            End::Clean
+        } else {
+            End::Forced
+        };
+        backend.probing().hold().keep();
+        backend.word().seal();
+        backend.set_cuts(cuts);
+        Arc::new(Self {
+            begun_at,
+            end: watch::Sender::new(Some((end, took))),
+            ..Self::new(backend, DrainSpec::default())
         })
     }
 
@@ -89,7 +116,7 @@ impl Drain {
         P: Fn(&Self) + Send + 'static,
         F: FnOnce(Arc<Self>) + Send + 'static,
     {
-        self.backend.forget_cuts();
+        self.backend.set_cuts(Cuts::default());
         let task = Arc::clone(self);
         tokio::spawn(async move {
             if task.run(progress).await {

@@ -298,14 +298,14 @@ impl Backend {
         asked
     }
 
-    /// What was cut since [`Backend::forget_cuts`].
+    /// What was cut since [`Backend::set_cuts`].
     pub fn cuts(&self) -> Cuts {
         self.cuts.lock().expect("cuts lock").clone()
     }
 
-    /// Counts cuts from nothing; a drain does so when it begins.
-    pub fn forget_cuts(&self) {
-        *self.cuts.lock().expect("cuts lock") = Cuts::default();
+    /// Counts cuts from here on; a drain does so when it begins.
+    pub fn set_cuts(&self, cuts: Cuts) {
+        *self.cuts.lock().expect("cuts lock") = cuts;
     }
 
     /// Whether it may be probed, and is.

@@ -1,12 +1,13 @@
-//! Taking a backend out: drain, and the wait for *drained*. What cuts or forgets is in `removal`.
+//! Taking a backend out: drain, and the wait for *drained*. What follows from the end is in `ended`,
+//! what cuts or forgets in `removal`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Actor, Control, Stop, deadline_in, now_millis};
-use crate::backend::{Backend, Generation};
+use crate::backend::Backend;
 use crate::drain::{self, Drain, End};
-use crate::events::{About, Happening};
+use crate::events::Happening;
 use crate::outcome::Outcome;
 use crate::pool::model::{BackendRef, Member, Model};
 use crate::report::Answer;
@@ -266,29 +267,8 @@ impl Control {
             };
             telling.emit(None, &told.1, &told.0, happening);
         };
-        drain.start(progress, move |drain| control.after_drained(&drain));
+        drain.start(progress, move |drain| control.after_drained(drain));
         Some(drain)
-    }
-
-    /// Runs in the drain's task, once, when the word is sealed.
-    fn after_drained(self: Arc<Self>, drain: &Drain) {
-        let identity = drain.backend().identity();
-        emit_end(&self, drain);
-        // Whoever watches the pools learns of it: probing stops, waits end.
-        self.pools.refresh(&identity.pool);
-        let (pool, generation) = (identity.pool.clone(), identity.generation);
-        tokio::spawn(async move {
-            let mut model = self.model.lock().await;
-            let Some(member) = model.member(&pool, generation).cloned() else {
-                return;
-            };
-            if member.remove_when_drained
-                && let Err(stop) = self.forget(&mut model, None, &pool, &member).await
-            {
-                let answer = stop.into_answer(Some(&pool));
-                tracing::error!(backend = %member.id, "not forgotten: {}", answer.message);
-            }
-        });
     }
 
     /// The answer of a drain, after at most `wait`. What it says of safety is the drain's own word:
@@ -347,69 +327,6 @@ impl Control {
             }
         }
     }
-
-    pub(super) async fn forget(
-        &self,
-        model: &mut Model,
-        actor: Option<&Actor>,
-        pool: &PoolName,
-        member: &Member,
-    ) -> Result<(), Stop> {
-        let before = model.clone();
-        let mut next = model.clone();
-        next.remove(pool, member.generation);
-        self.commit(model, next, None).await?;
-        self.tell_forgotten(actor, &before, model);
-        Ok(())
-    }
-
-    /// Tells of every generation that a change has forgotten, and lets go of its drain.
-    pub(super) fn tell_forgotten(&self, actor: Option<&Actor>, before: &Model, after: &Model) {
-        for (pool, was) in &before.pools {
-            for member in &was.members {
-                if after.member(pool, member.generation).is_none() {
-                    let mut drains = self.drains.lock().expect("drains lock");
-                    drains.remove(&member.generation);
-                    drop(drains);
-                    self.emit(actor, member, pool, Happening::Removed);
-                }
-            }
-        }
-    }
-
-    /// Tells a drain that its gate was opened again.
-    pub(super) fn end_restored(&self, generation: Generation) {
-        let drain = self.drains.lock().expect("drains lock").remove(&generation);
-        if let Some(drain) = drain {
-            drain.restored();
-            emit_end(self, &drain);
-        }
-    }
-}
-
-fn emit_end(control: &Control, drain: &Drain) {
-    let outcome = match drain.end() {
-        Some(End::Clean) => Outcome::Clean,
-        Some(End::Forced) => Outcome::Forced,
-        Some(End::Restored) => Outcome::Restored,
-        None => Outcome::NotYet,
-    };
-    let identity = drain.backend().identity();
-    let cuts = drain.cuts();
-    control.events.emit(
-        About {
-            pool: Some(identity.pool.to_string()),
-            backend: Some(identity.id.to_string()),
-            generation: Some(identity.generation),
-            actor: None,
-        },
-        Happening::DrainEnded {
-            outcome: outcome.row().word,
-            took: drain.took(),
-            cut_requests: cuts.requests,
-            cut_tunnels: cuts.tunnels,
-        },
-    );
 }
 
 fn plural(count: u32, what: &str) -> String {

@@ -36,6 +36,10 @@ impl Control {
         self.tell_added(&model, &merged, None);
         // Nobody else is here yet, so it does not matter that these are known only now.
         for (pool, member) in members(&model).filter(|(_, member)| !member.is_live()) {
+            if let Some(drained) = &member.drained {
+                self.know_drained(pool, member, drained);
+                continue;
+            }
             self.prepare_drain(pool, member, member.drain.unwrap_or_default());
             self.start_drain(pool, member);
         }

@@ -19,6 +19,7 @@
 //! knows neither HTTP nor YAML: the file is read through [`Source`], names through [`Resolve`].
 
 mod drains;
+mod ended;
 mod file;
 mod live;
 mod removal;

@@ -394,6 +394,7 @@ pub(crate) mod testing {
             intent,
             since: 0,
             drain: None,
+            drained: None,
             remove_when_drained: false,
         }
     }

@@ -71,9 +71,25 @@ pub struct Member {
     /// The clocks of its drain, when draining.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainSpec>,
+    /// How its drain ended: it holds nothing since, whatever process of the proxy one asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<Drained>,
     /// Forget it as soon as it is drained.
     #[serde(default)]
     pub remove_when_drained: bool,
+}
+
+/// The end of a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// When it began.
+    pub begun: UnixMillis,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// Requests that were cut.
+    pub cut_requests: u32,
+    /// Tunnels that were cut.
+    pub cut_tunnels: u32,
 }
 
 impl Member {
@@ -257,6 +273,7 @@ impl Model {
             member.intent = intent;
             member.drain = drain;
             if intent != Intent::Draining {
+                member.drained = None;
                 member.remove_when_drained = false;
             }
         });
@@ -312,6 +329,7 @@ impl Model {
             intent: new.intent,
             since: now,
             drain: None,
+            drained: None,
             remove_when_drained: false,
         });
         self.next_generation += 1;

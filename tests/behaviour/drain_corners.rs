@@ -343,3 +343,69 @@ async fn a_pool_of_one_can_be_drained_and_made_ready_again_and_again() {
         assert_eq!(served.text(), "served");
     }
 }
+
+/// The operation ended with its caller, and the backend stayed for ever.
+#[tokio::test]
+async fn an_operation_goes_on_when_its_caller_is_gone() {
+    let (_a, _b, proxy) = pair().await;
+    let sick = App::start("sick").await;
+    sick.set_health(500);
+    let body = format!(
+        "{{\"id\": \"c\", \"address\": \"{}\", \"wait\": \"300ms\"}}",
+        sick.address
+    );
+    let caller = tokio::time::timeout(
+        std::time::Duration::from_millis(50),
+        proxy.admin_with("POST", "/v1/pools/web/backends", &body),
+    );
+    assert!(caller.await.is_err(), "it was answered at once");
+    let path = "/v1/pools/web/backends/c";
+    assert_eq!(proxy.admin("GET", path).await.status(), 200);
+    within("it to be given up", async {
+        while proxy.admin("GET", path).await.status() != 404 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// A drain that was forced was told as clean by the next process, and told to all who follow events.
+#[tokio::test]
+async fn how_a_drain_ended_is_known_after_a_crash() {
+    let (mut a, b) = (App::start("a").await, App::start("b").await);
+    let mut setup = Setup::web(&[("a", &a), ("b", &b)]);
+    setup.state = true;
+    let mut proxy = Proxy::start(setup).await;
+    proxy.until_healthy(&["a", "b"]).await;
+    proxy.admin("POST", STANDBY_B).await;
+    let answer = proxy.fetch(get("/door"));
+    let _entered = a.entered().await;
+    proxy.admin("POST", "/v1/pools/web/backends/b/ready").await;
+    let path = format!("{DRAIN_A}?timeout=1ms&on_timeout=close");
+    let before = proxy.admin("POST", &path).await.json();
+    assert_eq!(before["outcome"], "forced");
+    assert_drain_closed(answer.await.unwrap());
+    // Stored behind the answer.
+    within("the end to be stored", async {
+        let file = proxy.path("state.json");
+        while !std::fs::read_to_string(&file)
+            .unwrap()
+            .contains("\"drained\"")
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    proxy.crash_and_restart().await;
+    let after = proxy.admin("POST", DRAIN_A).await.json();
+    for key in ["outcome", "generation", "safe_to_kill"] {
+        assert_eq!(after[key], before[key], "{key}");
+    }
+    for key in ["cut_requests", "cut_tunnels", "begun_ms"] {
+        assert_eq!(after["drain"][key], before["drain"][key], "{key}");
+    }
+    assert_eq!(after["backend"]["drained"], true);
+    assert!(!proxy.log().contains("drain_begun"), "{}", proxy.log());
+    // Not probed again, and not taken for live.
+    assert_eq!(after["serving"].as_array().unwrap().len(), 1);
+}
