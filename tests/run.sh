@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
-readonly all_steps=(tools fmt clippy build unit behaviour model fuzz doc scripts prometheus go rolling deploys flat slow differential)
+readonly all_steps=(tools fmt clippy build unit behaviour model fuzz doc scripts prometheus go rolling deploys servers flat slow differential)
 tier=ci
 steps=()
 for argument in "$@"; do
@@ -44,9 +44,10 @@ tools() {
   local packages=() as_root=() pair
   for pair in cmake:cmake cc:build-essential make:build-essential c++:g++ go:golang-go shellcheck:shellcheck \
     promtool:prometheus curl:curl ss:iproute2 flock:util-linux slowhttptest:slowhttptest python3:python3 \
-    nginx:nginx haproxy:haproxy; do
+    nginx:nginx haproxy:haproxy node:nodejs; do
     PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
   done
+  python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
   if ((${#packages[@]})); then
     ((EUID == 0)) || as_root=(sudo)
     "${as_root[@]}" apt-get update -q
@@ -113,6 +114,12 @@ deploys() {
   local count=10
   [[ $tier == ci ]] || count=50
   TIDEGATE=$target/release/tidegate DEPLOYS=$count tests/scripts/deploy_test.sh
+}
+
+servers() {
+  local count=5
+  [[ $tier == ci ]] || count=20
+  TIDEGATE=$target/release/tidegate DRAINS=$count tests/scripts/servers_test.sh
 }
 
 flat() {

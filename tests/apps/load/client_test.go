@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand"
 	"net"
 	"os"
 	"path/filepath"
@@ -330,6 +331,17 @@ func TestOneInFiveConnectionsIsNew(t *testing.T) {
 	}
 }
 
+// A server that has its answers as files has one for each of them.
+func TestSeedsAreOnlyThoseAskedFor(t *testing.T) {
+	random, seen := rand.New(rand.NewSource(1)), map[int32]bool{}
+	for i := 0; i < 200; i++ {
+		seen[drawSeed(random, 3)] = true
+	}
+	if len(seen) != 3 || !seen[0] || !seen[seedStep] || !seen[2*seedStep] {
+		t.Errorf("drew %v", seen)
+	}
+}
+
 func TestWindowsAreCounted(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "windows")
 	// Two deploys that overlap are one window; the last one never ended.
@@ -389,6 +401,7 @@ func TestOptionsAreRefusedWithAReason(t *testing.T) {
 		"-target http://a:1 -rate fats=1":        `-rate: found "fats=1", expected KIND=NUMBER with a kind of eight, fast, post, slow, stream, upload, ws`,
 		"-target http://a:1 -rate fast":          `-rate: found "fast", expected KIND=NUMBER with a kind of eight, fast, post, slow, stream, upload, ws`,
 		"-target http://a:1 -in-flight-max 0":    `-in-flight-max: expected at least 1`,
+		"-target http://a:1 -seeds -1":           `-seeds: expected 0 to 1048576`,
 		"-target http://a:1 more":                `unexpected argument "more"`,
 		"-target http://[::1]:80 -rate fast=0.5": "",
 	} {

@@ -33,6 +33,7 @@ type options struct {
 	inFlightMax         int
 	windowsFile, result string
 	seed                int64
+	seeds               int // of the bodies; 0: any
 	shape               shape
 }
 
@@ -84,6 +85,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.windowsFile, "windows", "", "`file` of lines `begin UNIX_MS` and `end UNIX_MS`, read at the end")
 	flags.StringVar(&o.result, "json", "", "`file` to write the result to")
 	flags.Int64Var(&o.seed, "seed", 1, "of the random choices")
+	flags.IntVar(&o.seeds, "seeds", 0, "ask for bodies of only so `many` seeds, for a server that has them as files (0: any)")
 	flags.DurationVar(&o.shape.slow, "slow", 2*time.Second, "what a slow request asks for")
 	flags.IntVar(&o.shape.events, "events", 20, "events of a stream")
 	flags.DurationVar(&o.shape.gap, "gap", 100*time.Millisecond, "time between events of a stream")
@@ -106,6 +108,9 @@ func parseOptions(args []string) (options, error) {
 	}
 	if o.inFlightMax < 1 {
 		return o, fmt.Errorf("-in-flight-max: expected at least 1")
+	}
+	if o.seeds < 0 || o.seeds > seedsMax {
+		return o, fmt.Errorf("-seeds: expected 0 to %d", seedsMax)
 	}
 	o.rates, err = parseRates(*rate)
 	return o, err

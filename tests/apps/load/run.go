@@ -26,7 +26,7 @@ func run(ctx context.Context, o options) *record {
 				rec.started(time.Since(due))
 				e := &exchange{
 					client: client, shape: o.shape, cap: o.cap, kind: name, due: due, n: n,
-					seed: random.Int31(), dice: random.Float64(),
+					seed: drawSeed(random, o.seeds), dice: random.Float64(),
 				}
 				select {
 				case slots <- struct{}{}:
@@ -47,6 +47,19 @@ func run(ctx context.Context, o options) *record {
 	schedulers.Wait()
 	exchanges.Wait()
 	return rec
+}
+
+// With -seeds, the n-th seed is n times seedStep: far enough apart that the sizes of /fast are spread as well.
+const (
+	seedStep = 125
+	seedsMax = 1 << 20
+)
+
+func drawSeed(random *rand.Rand, seeds int) int32 {
+	if seeds == 0 {
+		return random.Int31()
+	}
+	return random.Int31n(int32(seeds)) * seedStep
 }
 
 // eachArrival calls begin for each arrival at its time, evenly spaced. One that is late is made up for, not skipped.
