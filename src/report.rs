@@ -3,10 +3,14 @@
 //!
 //! Fields are added, never renamed or removed: scripts read them.
 
+mod event;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::outcome::Outcome;
+
+pub use event::{EventRecord, GapCause, Particulars};
 
 /// The answer of every operation on a backend, problem documents included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

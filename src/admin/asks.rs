@@ -8,9 +8,10 @@ use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::Ask;
-use super::params::{Fields, clock, clock_or_never, wait};
+use super::params::{Fields, Since, clock, clock_or_never, since, wait};
 use crate::control::Wait;
-use crate::spec::{Address, BackendId, Invalid, OnTimeout, Weight};
+use crate::pool::model::BackendRef;
+use crate::spec::{Address, BackendId, Invalid, OnTimeout, PoolName, Weight};
 
 /// The pool of a path.
 #[derive(IntoParams)]
@@ -214,5 +215,40 @@ impl Ask for WeightBody {
         Ok(Self {
             weight: fields.required("weight", weight)?,
         })
+    }
+}
+
+/// Which events are followed, and from where.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Following {
+    /// What came after this number is told first; `0`: everything that is kept. `NUMBER@BEGAN_MS`, both
+    /// from the last event seen, is safe over a restart of the proxy, whose numbers begin at 1.
+    /// From now on unless said here or in `Last-Event-ID`.
+    #[param(value_type = Option<String>, example = "57")]
+    pub(super) since: Option<Since>,
+    /// Only the events of this pool.
+    #[param(value_type = Option<String>, example = "web")]
+    pub(super) pool: Option<PoolName>,
+    /// Only the events of this backend of the pool: `ID`, whatever its generation, or `ID@GENERATION`.
+    #[param(value_type = Option<String>, example = "a")]
+    pub(super) backend: Option<BackendRef>,
+}
+
+impl Ask for Following {
+    fn read(fields: &Fields) -> Result<Self, String> {
+        let following = Self {
+            since: fields.text("since", since)?,
+            pool: fields.text("pool", PoolName::parse)?,
+            backend: fields.text("backend", BackendRef::parse)?,
+        };
+        match following {
+            Self {
+                pool: None,
+                backend: Some(_),
+                ..
+            } => Err("query.backend: found without pool (expected both)".to_owned()),
+            _ => Ok(following),
+        }
     }
 }

@@ -1,7 +1,10 @@
-//! The other end: asks the admin API, over its unix socket or TCP, one connection for each question.
+//! The other end: asks the admin API, over its unix socket or TCP, one connection for each question,
+//! and follows its events ([`Client::follow`]).
 //!
 //! What is no answer of tidegate, for whatever reason, is [`Unreachable`]: the command line ends with
 //! its own exit code for it, because nobody said what became of the operation.
+
+mod stream;
 
 use std::fmt;
 use std::io;
@@ -10,14 +13,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::{Method, Request, header};
+use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::spec::{Invalid, parse_socket_path, split_host_port};
+
+pub use stream::{Ended, Followed, Stream};
+
+type Sender = http1::SendRequest<Full<Bytes>>;
 
 /// Establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -130,7 +138,11 @@ impl Client {
             Ok(bytes) => bytes?,
             Err(_) => return Err(self.unreachable("no answer in time", LOST)),
         };
-        match serde_json::from_slice::<Value>(&bytes) {
+        self.document(&bytes)
+    }
+
+    fn document(&self, bytes: &[u8]) -> Result<Value, Unreachable> {
+        match serde_json::from_slice::<Value>(bytes) {
             Ok(document) if document.get("outcome").is_some() => Ok(document),
             _ => Err(Unreachable {
                 message: format!(
@@ -183,11 +195,8 @@ impl Client {
             .map_err(|error| self.unreachable(&error.to_string(), WHERE))?;
         let answer = async {
             let response = sender.send_request(request).await.map_err(lost)?;
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-                .collect()
-                .await;
-            let body = body.map_err(|error| self.unreachable(&error.to_string(), LOST))?;
-            Ok(body.to_bytes())
+            let read = read_all(response).await;
+            read.map_err(|cause| self.unreachable(&cause, LOST))
         };
         // Both in this task: dropping the question drops the connection.
         let mut answer = std::pin::pin!(answer);
@@ -223,6 +232,12 @@ impl Client {
             hint: hint.to_owned(),
         }
     }
+}
+
+async fn read_all(response: Response<Incoming>) -> Result<Bytes, String> {
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+    let body = body.collect().await.map_err(|error| error.to_string())?;
+    Ok(body.to_bytes())
 }
 
 const WHERE: &str = "is it running? --admin or TIDEGATE_ADMIN says where";

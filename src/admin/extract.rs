@@ -12,15 +12,21 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema};
 
 use super::Served;
-use super::params::Fields;
+use super::params::{self, Fields, Since};
 use super::reply::Reply;
 use crate::outcome::Outcome;
 use crate::pool::model::BackendRef;
 use crate::report::Answer;
 use crate::spec::{Invalid, PoolName};
 
+/// The request field of [`LastSeen`].
+pub(super) const LAST_EVENT_ID: &str = "Last-Event-ID";
+
 /// How long a request body may take to arrive; a client of ours sends it with the head.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The last event that a follower has seen, as the standard for server-sent events sends it.
+pub(super) struct LastSeen(pub(super) Option<Since>);
 
 /// The pool of a path.
 pub(super) struct InPool(pub(super) PoolName);
@@ -70,6 +76,23 @@ impl FromRequestParts<Arc<Served>> for At {
         let Path((pool, id)) = path.map_err(broken_path)?;
         let backend = BackendRef::parse(&id).map_err(|invalid| misfit("id", &id, &invalid))?;
         Ok(Self(name(&pool)?, backend))
+    }
+}
+
+impl FromRequestParts<Arc<Served>> for LastSeen {
+    type Rejection = Reply;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Served>) -> Result<Self, Reply> {
+        let Some(value) = parts.headers.get(LAST_EVENT_ID) else {
+            return Ok(Self(None));
+        };
+        let text = String::from_utf8_lossy(value.as_bytes());
+        match params::since(&text) {
+            Ok(since) => Ok(Self(Some(since))),
+            Err(Invalid(expected)) => Err(Reply::invalid(format!(
+                "field {LAST_EVENT_ID:?}: found {} (expected {expected})",
+                params::found(&text.into())
+            ))),
+        }
     }
 }
 

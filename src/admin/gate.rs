@@ -8,6 +8,8 @@
 //! 2. on TCP a token is demanded (401); on the unix socket the peer's uid is taken: who may connect
 //!    is said by the socket's mode and group;
 //! 3. at most [`REQUESTS_MAX`] requests are under way, waiting ones included (503, `Retry-After`).
+//!    Who follows the events is not among them from the head of the answer on, and has a bound of
+//!    its own ([`FOLLOWERS_MAX`]), so that followers and deploys do not take each other's places.
 //!
 //! What passes carries its [`Actor`]. Each listener has a gate of its own, so that a crowd on TCP
 //! does not keep the unix socket from answering.
@@ -33,8 +35,17 @@ use crate::report::Answer;
 /// deploys can wait at once; the next gets 503.
 pub(super) const REQUESTS_MAX: usize = 96;
 
+/// Who follows the events at once on one listener: people at a terminal and a few collectors; the next
+/// gets 503. Each keeps its connection for as long as it likes, so they must be few beside
+/// [`CONNECTIONS_MAX`], which is what the descriptors in reserve are counted by.
+pub(super) const FOLLOWERS_MAX: usize = 24;
+
 /// There must be connections left on which to say so.
-const _: () = assert!(REQUESTS_MAX < CONNECTIONS_MAX);
+const _: () = assert!(REQUESTS_MAX + FOLLOWERS_MAX < CONNECTIONS_MAX);
+
+/// The places of a listener's followers; in every request that passed.
+#[derive(Clone)]
+pub(super) struct Followers(pub(super) Arc<Semaphore>);
 
 /// Who is at the other end of a connection; set by [`super::serve`].
 #[derive(Clone, Debug)]
@@ -70,6 +81,7 @@ pub(super) enum Kind {
 pub(super) struct Gate {
     kind: Kind,
     places: Semaphore,
+    followers: Followers,
 }
 
 impl Gate {
@@ -77,6 +89,7 @@ impl Gate {
         Arc::new(Self {
             kind,
             places: Semaphore::new(requests_max),
+            followers: Followers(Arc::new(Semaphore::new(FOLLOWERS_MAX))),
         })
     }
 
@@ -134,6 +147,7 @@ pub(super) async fn pass(
         .into_response();
     };
     request.extensions_mut().insert(actor);
+    request.extensions_mut().insert(gate.followers.clone());
     next.run(request).await
 }
 

@@ -15,10 +15,14 @@ use utoipa::openapi::{RefOr, Response as Described};
 
 use super::Served;
 use super::asks::{
-    AddBody, BackendPath, DrainQuery, Force, Look, Nothing, Patience, PoolPath, WeightBody,
+    AddBody, BackendPath, DrainQuery, Following, Force, Look, Nothing, Patience, PoolPath,
+    WeightBody,
 };
-use super::extract::{Asked, At, InPool, Told};
+use super::extract::{Asked, At, InPool, LastSeen, Told};
+use super::follow;
+use super::gate::Followers;
 use super::reply::{OnePool, Pools, Reply, described};
+use super::serve::Stopping;
 use crate::control::{Actor, AddCall, DrainCall};
 use crate::outcome::Outcome;
 use crate::spec::Intent;
@@ -265,6 +269,53 @@ pub(super) async fn reload(
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Reply {
     served.admin.control.reload(actor).await.into()
+}
+
+struct EventsAnswers;
+impl IntoResponses for EventsAnswers {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        let mut responses = described("EventRecord", &[Outcome::Done, Outcome::Unknown]);
+        if let Some(RefOr::T(response)) = responses.get_mut("200") {
+            response.description = "server-sent events until the proxy stops: `id` is the number, \
+                                    `event` the name, `data` this document on one line"
+                .to_owned();
+            let schema = std::mem::take(&mut response.content).into_values();
+            let media = schema.map(|schema| (follow::MEDIA.to_owned(), schema));
+            response.content = media.collect();
+        }
+        if let Some(RefOr::T(response)) = responses.get_mut("503") {
+            response.description = "`error`: too many requests or followers at once".to_owned();
+        }
+        responses
+    }
+}
+
+/// Follows every change of intent and health and every drain, numbered and replayable.
+#[utoipa::path(get, path = "/v1/events", responses(EventsAnswers), params(Following,
+    ("Last-Event-ID" = Option<String>, Header,
+        description = "As `since`, which goes before; browsers and SSE libraries send it by themselves")))]
+pub(super) async fn events(
+    State(served): State<Arc<Served>>,
+    Extension(Followers(places)): Extension<Followers>,
+    Extension(stopping): Extension<Stopping>,
+    LastSeen(last): LastSeen,
+    Asked(asked): Asked<Following>,
+) -> Response {
+    let control = &served.admin.control;
+    let known = asked.pool.as_ref().map(|pool| control.pool_status(pool));
+    if let Some(Err(answer)) = known {
+        return Reply::from(*answer).into_response();
+    }
+    let Ok(place) = places.try_acquire_owned() else {
+        return follow::crowded().into_response();
+    };
+    let since = asked.since.or(last);
+    let only = follow::Only {
+        pool: asked.pool,
+        backend: asked.backend,
+    };
+    let follower = follow::Follower::new(Arc::clone(control.events()), since, only, stopping);
+    follow::answer(follower, place)
 }
 
 struct DocumentAnswers;

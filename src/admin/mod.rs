@@ -10,16 +10,17 @@
 //! | `DELETE …/backends/{id}` | remove |
 //! | `POST …/backends/{id}/drain`, `/ready`, `/standby`, `/close` | as they say |
 //! | `POST /v1/reload` | the file again |
+//! | `GET /v1/events` | every change as it happens, as server-sent events |
 //! | `GET /openapi.json` | this, as OpenAPI 3.1, made from the handlers |
 //!
-//! What always holds: every answer carries an `outcome` ([`crate::outcome`]), problem documents too;
-//! nothing that was asked is silently ignored (unknown keys, a body where none is read); a caller
+//! What always holds: every answer but the stream of events carries an `outcome`
+//! ([`crate::outcome`]), problem documents too; nothing that was asked is silently ignored (unknown keys, a body where none is read); a caller
 //! is known ([`Actor`]) before a handler runs.
 //!
 //! The way of a request: [`serve`] accepts and bounds connections, the `gate` of that listener says
 //! who asks and refuses browsers of other sites, `extract` and [`params`] turn it into values, a
-//! handler calls `control`, `reply` writes the answer. [`client`] is the other end, for the command
-//! line; [`plain`] is the router of the metrics listener; [`socket`] makes the unix socket.
+//! handler calls `control`, `reply` writes the answer; `follow` streams the events, `record` puts
+//! them into their JSON. [`client`] is the other end, for the command line; [`plain`] is the router of the metrics listener; [`socket`] makes the unix socket.
 //!
 //! Who calls it: `server` binds and serves, `cli` uses the client. What the answers say is decided
 //! in `control`; nothing here looks at a pool.
@@ -27,10 +28,12 @@
 mod asks;
 pub mod client;
 mod extract;
+mod follow;
 mod gate;
 mod handlers;
 pub mod params;
 pub mod plain;
+mod record;
 mod reply;
 pub mod serve;
 pub mod socket;
@@ -40,7 +43,7 @@ pub mod tokens;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
@@ -52,7 +55,7 @@ use utoipa_axum::routes;
 
 use crate::control::Control;
 use crate::outcome::Outcome;
-use crate::report::{Answer, ListenerStatus, Status};
+use crate::report::{Answer, EventRecord, ListenerStatus, Status};
 use reply::Reply;
 
 pub use crate::control::Actor;
@@ -86,13 +89,11 @@ pub struct Process {
 
 impl Admin {
     fn status(&self) -> Status {
-        let since = self.process.started.duration_since(UNIX_EPOCH);
-        let millis = since.unwrap_or_default().as_millis();
         Status {
             outcome: Outcome::Done,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            started_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+            started_ms: record::unix_millis(self.process.started),
             listeners: self.process.listeners.clone(),
             admin: self.process.admin.clone(),
             metrics: self.process.metrics.clone(),
@@ -110,7 +111,14 @@ impl Admin {
                        a status of 200 to 299 to a drain means that the backend is safe to kill, \
                        or, with 202, that the caller asked not to wait."
     ),
-    components(schemas(Answer, Status, reply::Problem, reply::Pools, reply::OnePool))
+    components(schemas(
+        Answer,
+        EventRecord,
+        Status,
+        reply::Problem,
+        reply::Pools,
+        reply::OnePool
+    ))
 )]
 struct Document;
 
@@ -150,6 +158,7 @@ fn parts() -> (Router<Arc<Served>>, utoipa::openapi::OpenApi) {
         .routes(routes!(handlers::standby))
         .routes(routes!(handlers::close))
         .routes(routes!(handlers::reload))
+        .routes(routes!(handlers::events))
         .routes(routes!(handlers::openapi))
         .split_for_parts();
     if let Some(components) = &mut document.components {

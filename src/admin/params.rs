@@ -42,6 +42,31 @@ pub fn clock_or_never(text: &str) -> Result<Option<Duration>, Invalid> {
     }
 }
 
+/// Where a follower of the events goes on: behind a number, whose numbering may be said too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// What comes after it is asked for.
+    pub number: u64,
+    /// The `began_ms` of the event that had it; it says of which process the number is.
+    pub began_ms: Option<u64>,
+}
+
+/// Reads `NUMBER` or `NUMBER@BEGAN_MS`.
+pub fn since(text: &str) -> Result<Since, Invalid> {
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| is_number)
+    };
+    let read = match text.split_once('@') {
+        None => number(text).map(|number| (number, None)),
+        Some((count, began)) => number(count).zip(number(began).map(Some)),
+    };
+    let (number, began_ms) = read.ok_or_else(|| {
+        Invalid("the number of an event, such as 57 or 57@1790000000000".to_owned())
+    })?;
+    Ok(Since { number, began_ms })
+}
+
 /// The keys of a query or a body.
 pub(super) struct Fields {
     place: &'static str,
@@ -152,7 +177,8 @@ impl Fields {
     }
 }
 
-fn found(value: &Value) -> String {
+/// What was found, on one line and bounded.
+pub(super) fn found(value: &Value) -> String {
     match value {
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
@@ -189,6 +215,30 @@ mod tests {
         assert_eq!(wait("1441m"), Err(Invalid("at most 24h".into())));
         assert_eq!(clock_or_never("never"), Ok(None));
         assert_eq!(clock_or_never("0s"), Ok(Some(Duration::ZERO)));
+    }
+
+    #[test]
+    fn a_place_in_the_events_is_a_number_and_maybe_whose() {
+        let of = |number, began_ms| Ok(Since { number, began_ms });
+        assert_eq!(since("0"), of(0, None));
+        assert_eq!(since("18446744073709551615"), of(u64::MAX, None));
+        assert_eq!(since("57@1790000000000"), of(57, Some(1_790_000_000_000)));
+        for text in [
+            "",
+            "x",
+            "-1",
+            "+1",
+            "1.5",
+            " 1",
+            "@1",
+            "1@",
+            "1@x",
+            "1@2@3",
+            "18446744073709551616",
+        ] {
+            let expected = "the number of an event, such as 57 or 57@1790000000000";
+            assert_eq!(since(text), Err(Invalid(expected.into())), "{text:?}");
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! Bounded: [`CONNECTIONS_MAX`] at once on each listener, further ones wait in the kernel's queue; a
 //! head that is not there after [`HEAD_TIMEOUT`] ends its connection, an idle keep-alive one too.
 //!
-//! At the end: no new connection is accepted, idle ones are closed, requests under way are answered;
-//! then the future is ready. Who cannot wait for that drops the future, which cuts what is left.
+//! At the end: no new connection is accepted, idle ones are closed, requests under way are answered,
+//! answers without an end of their own are ended ([`Stopping`]); then the future is ready. Who cannot
+//! wait for that drops the future, which cuts what is left.
 
 use std::future::Future;
 use std::io;
@@ -35,6 +36,19 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After a failed accept, such as without descriptors: long enough not to spin, short for a person.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether the listener ends; in every request. An answer without an end of its own, such as the
+/// stream of events, looks at it and ends.
+#[derive(Clone)]
+pub(super) struct Stopping(pub(super) watch::Receiver<bool>);
+
+impl Stopping {
+    /// Is ready once the listener ends.
+    pub(super) async fn begun(&mut self) {
+        // An error is a `serve` that was dropped, which is an end too.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
+}
 
 /// What the admin listener on TCP demands.
 #[derive(Clone)]
@@ -125,7 +139,7 @@ pub(super) async fn serve<L: Accept>(
             () = &mut shutdown => break,
             accepted = accepted => match accepted {
                 Ok((stream, peer, place)) => {
-                    let stopping = stopping.subscribe();
+                    let stopping = Stopping(stopping.subscribe());
                     let connection = connection(stream, peer, router.clone(), stopping, place);
                     connections.spawn(connection);
                 }
@@ -145,12 +159,14 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     peer: Peer,
     router: Router,
-    mut stopping: watch::Receiver<bool>,
+    mut stopping: Stopping,
     _place: OwnedSemaphorePermit,
 ) {
     let router = TowerToHyperService::new(router);
+    let told = stopping.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(told.clone());
         router.call(request)
     });
     let connection = http1::Builder::new()
@@ -158,13 +174,9 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let stop = async {
-        // An error is a `serve` that was dropped, and this task with it.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = stop => {
+        () = stopping.begun() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -36,10 +36,21 @@ pub(super) fn path(place: &Place) -> String {
     }
 }
 
-/// The question of a verb that is one; `run`, `check` and `status` are not.
+/// The target of a stream of events.
+pub(super) fn events(place: Option<&Place>, since: Option<&str>) -> String {
+    let backend = place.and_then(|place| place.backend.as_ref());
+    let query = [
+        ("since", since.map(str::to_owned)),
+        ("pool", place.map(|place| place.pool.to_string())),
+        ("backend", backend.map(ToString::to_string)),
+    ];
+    with_query("/v1/events".to_owned(), &query)
+}
+
+/// The question of a verb that is one; `run`, `check`, `status` and `events` are not.
 pub(super) fn call(verb: &Verb) -> Option<Call> {
     Some(match verb {
-        Verb::Run(_) | Verb::Check(_) | Verb::Status { .. } => return None,
+        Verb::Run(_) | Verb::Check(_) | Verb::Status { .. } | Verb::Events { .. } => return None,
         Verb::Add {
             at,
             address,
@@ -144,7 +155,7 @@ fn waiting(mut call: Call, place: &Place, wait: Option<&str>, default: Duration)
     call
 }
 
-/// Keys and values are words, numbers and units: nothing in them needs escaping.
+/// Keys and values are words, names, numbers and units: nothing in them needs escaping.
 fn with_query(target: String, query: &[(&str, Option<String>)]) -> String {
     let said = query.iter().filter_map(|(key, value)| {
         let value = value.as_ref()?;

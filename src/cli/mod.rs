@@ -1,16 +1,20 @@
 //! The command line: from what was typed to an exit code.
 //!
 //! `tree` is what can be typed, `calls` turns it into the question that is sent, `progress` shows what
-//! is left while it waits, `render` and `table` put the answer into words.
+//! is left while it waits, `render` and `table` put the answer into words. `events` follows what
+//! happens, `line` puts one event into words.
 //!
 //! What always holds: data goes to stdout, words to stderr; with `--json` stdout is exactly one
-//! document, also when it failed; the exit code is that of the `outcome` in the answer
+//! document, also when it failed (of `events`: one a line for each event, or the one that says why
+//! there is no stream); the exit code is that of the `outcome` in the answer
 //! ([`crate::outcome`]), never of an HTTP status. Two exit codes have no outcome, because nobody
 //! answered: 4, unreachable, and 130, interrupted while waiting.
 //!
 //! Who calls it: `main`, which gives it the two verbs that are not questions ([`Daemon`]).
 
 mod calls;
+mod events;
+mod line;
 mod progress;
 mod render;
 mod table;
@@ -81,6 +85,12 @@ impl Console<'_> {
     fn out(&mut self, text: &str) {
         let _ = self.out.write_all(text.as_bytes());
         let _ = self.out.flush();
+    }
+
+    /// A line of data of which there may be more: who goes on has to know that nobody reads it.
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.out, "{line}")?;
+        self.out.flush()
     }
 
     fn err(&mut self, line: &str) {
@@ -177,6 +187,9 @@ fn client(everywhere: &Everywhere) -> Result<Client, String> {
 async fn question(verb: &Verb, client: &Client, json: bool, console: &mut Console<'_>) -> u8 {
     if let Verb::Status { place, watch } = verb {
         return status(place.as_ref(), *watch, client, json, console).await;
+    }
+    if let Verb::Events { place, since } = verb {
+        return events::follow(place.as_ref(), since.clone(), client, json, console).await;
     }
     let Some(call) = calls::call(verb) else {
         return Outcome::Invalid.row().exit;

@@ -186,6 +186,23 @@ Examples:
         #[arg(long, value_name = "DURATION", value_parser = checked(params::wait))]
         wait: Option<String>,
     },
+    /// Follow every change: intent, health, drains from begin to end
+    #[command(after_help = "\
+Examples:
+  tidegate events
+  tidegate events web/v1 --since 0
+  tidegate events --json | jq 'select(.event == \"drain_ended\")'
+
+One line an event: time (UTC), number, name, backend, particulars, who asked for it. With --json one
+JSON document a line. It ends when the proxy stops (exit 4) or when nobody reads it any more (exit 0).")]
+    Events {
+        /// Only those of a pool, or of one of its backends
+        #[arg(value_name = "POOL[/ID]", value_parser = Place::parse)]
+        place: Option<Place>,
+        /// Tell first what came after this number (0: everything kept); from now on unless said
+        #[arg(long, value_name = "N[@BEGAN]", value_parser = checked(params::since))]
+        since: Option<String>,
+    },
     /// Read the configuration file again, all or nothing
     #[command(after_help = "Example:\n  tidegate reload")]
     Reload,

@@ -24,6 +24,7 @@ mod drain_clocks;
 mod drain_corners;
 mod drain_sockets;
 mod early;
+mod events;
 mod forward;
 mod health;
 mod hold;

@@ -5,6 +5,7 @@
 
 mod document;
 mod doors;
+mod events;
 mod operations;
 mod refusals;
 

@@ -1,6 +1,7 @@
 //! The command line against a scripted admin API: what is sent, what is said, the exit code.
 
 mod answers;
+mod events;
 mod typed;
 mod waiting;
 
@@ -34,8 +35,6 @@ struct Scripted {
 
 impl Scripted {
     fn new(script: impl Fn(&str) -> Value + Send + Sync + 'static) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path: PathBuf = folder.path().join("admin.sock");
         let heard = Arc::<Mutex<Vec<String>>>::default();
         let script: Arc<Script> = Arc::new(script);
         let hears = Arc::clone(&heard);
@@ -49,12 +48,29 @@ impl Scripted {
             let answer = tokio::task::spawn_blocking(move || script(&question)).await;
             (StatusCode::IM_A_TEAPOT, answer.unwrap().to_string()).into_response()
         };
+        Self::serving(Router::new().fallback(handler), heard)
+    }
+
+    /// One that answers with a stream of this text and closes it.
+    fn streaming(text: &str) -> Self {
+        let text = text.to_owned();
+        let heard = Arc::<Mutex<Vec<String>>>::default();
+        let hears = Arc::clone(&heard);
+        let handler = async move |method: Method, uri: Uri| {
+            hears.lock().unwrap().push(format!("{method} {uri}"));
+            ([("content-type", "text/event-stream")], text.clone()).into_response()
+        };
+        Self::serving(Router::new().fallback(handler), heard)
+    }
+
+    fn serving(router: Router, heard: Arc<Mutex<Vec<String>>>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path: PathBuf = folder.path().join("admin.sock");
         let runtime = Runtime::new().unwrap();
         let listener = {
             let _inside = runtime.enter();
             tokio::net::UnixListener::bind(&path).unwrap()
         };
-        let router = Router::new().fallback(handler);
         runtime.spawn(async move { axum::serve(listener, router).await });
         Self {
             admin: format!("unix:{}", path.display()),
@@ -93,13 +109,24 @@ fn tidegate(typed: &[&str]) -> Said {
 }
 
 fn tidegate_on(typed: &[&str], is_terminal: bool) -> Said {
+    let mut out = Vec::new();
+    let (exit, err) = tidegate_to(&mut out, typed, is_terminal);
+    Said {
+        exit,
+        out: String::from_utf8(out).unwrap(),
+        err,
+    }
+}
+
+/// The same into any stdout; gives the exit code and stderr.
+fn tidegate_to(out: &mut dyn Write, typed: &[&str], is_terminal: bool) -> (u8, String) {
     let daemon = Daemon {
         run: |file| u8::try_from(file.as_os_str().len()).unwrap(),
         check: |_, json| 100 + u8::from(json),
     };
-    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut err = Vec::new();
     let mut console = Console {
-        out: &mut out,
+        out,
         err: &mut err,
         out_is_terminal: is_terminal,
         err_is_terminal: is_terminal,
@@ -108,11 +135,7 @@ fn tidegate_on(typed: &[&str], is_terminal: bool) -> Said {
     };
     let typed = std::iter::once("tidegate").chain(typed.iter().copied());
     let exit = run(typed.map(OsString::from), &daemon, &mut console);
-    Said {
-        exit,
-        out: String::from_utf8(out).unwrap(),
-        err: String::from_utf8(err).unwrap(),
-    }
+    (exit, String::from_utf8(err).unwrap())
 }
 
 fn backend(id: &str) -> BackendStatus {

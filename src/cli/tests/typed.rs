@@ -142,6 +142,10 @@ fn what_makes_no_sense_is_exit_2_and_nothing_is_sent() {
             "error: invalid value '127.0.0.1' for '<ADDRESS>': expected host:port, [v6]:port or unix:/path, such as 127.0.0.1:8080",
         ),
         (
+            &["events", "--since", "x"],
+            "error: invalid value 'x' for '--since <N[@BEGAN]>': expected the number of an event, such as 57 or 57@1790000000000",
+        ),
+        (
             &["weight", "web/a", "0"],
             "error: invalid value '0' for '<N>': expected a weight from 1 to 256 (for no traffic use standby)",
         ),
@@ -194,6 +198,7 @@ Commands:
   remove   Forget a drained or never used backend
   weight   Set the share of a backend
   wait     Wait until a backend is healthy or drained
+  events   Follow every change: intent, health, drains from begin to end
   reload   Read the configuration file again, all or nothing
 
 Options:
