@@ -437,4 +437,49 @@ mod tests {
         }
         assert_eq!(close_all(9, Duration::ZERO).0, 9);
     }
+
+    fn backend() -> Arc<Backend> {
+        use crate::backend::{Admission, Gate, Identity};
+        let identity = Identity {
+            pool: crate::spec::PoolName::parse("web").unwrap(),
+            id: crate::spec::BackendId::parse("a").unwrap(),
+            generation: 1,
+            address: crate::spec::Address::parse("127.0.0.1:1").unwrap(),
+            target: crate::spec::Target::Tcp("127.0.0.1:1".parse().unwrap()),
+        };
+        Arc::new(Backend::new(identity, Admission::Added, Gate::Open))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_is_told_less_and_less_often_and_only_what_changed() {
+        let backend = backend();
+        let claim = || backend.claim(&Arc::new(Exchange::new("GET", "/", None)));
+        let mut claims: Vec<_> = (0..4).map(|_| claim().unwrap()).collect();
+        backend
+            .word()
+            .set_gate(crate::backend::Gate::Draining)
+            .unwrap();
+        let drain = Drain::prepare(Arc::clone(&backend), DrainSpec::default());
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let progress = move |drain: &Drain| {
+            let left = drain.backend().reading().requests();
+            tell.send((drain.took().as_secs(), left)).unwrap();
+        };
+        drain.start(progress, |_| {});
+        // Seen by nobody: no time passes.
+        tokio::task::yield_now().await;
+        claims.pop();
+        assert_eq!(told.recv().await, Some((1, 3)));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        claims.pop();
+        // After 1, 3 and 7 seconds, and nothing was new at 3.
+        assert_eq!(told.recv().await, Some((7, 2)));
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        claims.pop();
+        let (at, left) = told.recv().await.unwrap();
+        assert!((607..=637).contains(&at) && left == 1, "{at} {left}");
+        drop(claims);
+        assert_eq!(drain.ended().await, End::Clean);
+        assert_eq!(told.recv().await, None, "told after the end");
+    }
 }
