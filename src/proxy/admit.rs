@@ -131,6 +131,7 @@ pub(super) fn admit(
         asked: Asked {
             is_head,
             upgrade: head.asks_upgrade,
+            websocket: head.asks_websocket,
         },
         version: head.version,
         keeps_alive: head.keeps_alive,

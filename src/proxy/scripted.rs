@@ -194,6 +194,7 @@ pub async fn relay(client: End, server: End) -> Option<Relayed> {
         asked: Asked {
             is_head: request.method == "HEAD",
             upgrade: request.asks_upgrade,
+            websocket: request.asks_websocket,
         },
         version: request.version,
         keeps_alive: request.keeps_alive,

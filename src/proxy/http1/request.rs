@@ -78,6 +78,8 @@ pub struct RequestHead<'h, 'b> {
     pub expects_continue: bool,
     /// Whether it asks for an upgrade that is passed on: not `h2c`, HTTP/1.1.
     pub asks_upgrade: bool,
+    /// Whether that is one to `websocket`, perhaps among others.
+    pub asks_websocket: bool,
     takes_trailers: bool,
     has_forwarded: bool,
     /// Those without a name do not go on.
@@ -141,6 +143,7 @@ impl<'h, 'b> RequestHead<'h, 'b> {
             keeps_alive: hops.keeps_alive(version),
             expects_continue: said.expects_continue && has_body,
             asks_upgrade: said.upgrades,
+            asks_websocket: said.upgrades && said.lists_websocket,
             takes_trailers: said.takes_trailers,
             has_forwarded: said.has_forwarded,
             fields,
@@ -234,6 +237,7 @@ struct Said<'b> {
     host: Option<&'b str>,
     expects_continue: bool,
     upgrades: bool,
+    lists_websocket: bool,
     takes_trailers: bool,
     has_forwarded: bool,
 }
@@ -280,6 +284,8 @@ impl<'b> Said<'b> {
             Kind::Upgrade => {
                 let is_passed = protocols(field.value).next().is_some();
                 self.upgrades |= is_passed;
+                let is_websocket = |one: &[u8]| one.eq_ignore_ascii_case(b"websocket");
+                self.lists_websocket |= members(field.value).any(is_websocket);
                 return Ok(is_passed);
             }
             Kind::Expect => {

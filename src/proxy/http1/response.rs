@@ -26,6 +26,8 @@ pub struct Asked {
     pub is_head: bool,
     /// It asked for an upgrade: a 101 is an answer to it.
     pub upgrade: bool,
+    /// It asked for `websocket`, perhaps among others.
+    pub websocket: bool,
 }
 
 /// How the client gets a response.
@@ -59,6 +61,8 @@ pub struct ResponseHead<'h, 'b> {
     length: Option<u64>,
     /// It says its own date.
     pub has_date: bool,
+    /// A 101 to `websocket` and nothing else, as was asked for: what follows is RFC 6455.
+    pub is_websocket: bool,
     pub(super) reason: &'b [u8],
     /// Those without a name do not go on.
     pub(super) fields: &'h [Header<'b>],
@@ -110,6 +114,7 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
             keep_alive_timeout: said.keep_alive_timeout,
             length: said.hops.length,
             has_date: said.has_date,
+            is_websocket: asked.websocket && said.upgrade == Some(Upgrade::WebSocket),
             reason: reason(head),
             fields,
         })
@@ -173,12 +178,21 @@ fn reason(head: &[u8]) -> &[u8] {
     head.get(BEFORE..end).unwrap_or_default()
 }
 
+/// What a 101 switches to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Upgrade {
+    WebSocket,
+    /// Another protocol, or one on top of the other.
+    Other,
+}
+
 /// What the fields of a response say.
 #[derive(Default)]
 struct Said<'b> {
     hops: Hops<'b>,
     keep_alive_timeout: Option<Duration>,
     has_date: bool,
+    upgrade: Option<Upgrade>,
 }
 
 impl<'b> Said<'b> {
@@ -203,7 +217,10 @@ impl<'b> Said<'b> {
             Kind::Connection => self.hops.read_connection(field.value)?,
             Kind::KeepAlive => self.keep_alive_timeout = timeout(field.value),
             Kind::Te | Kind::Never => {}
-            Kind::Upgrade => return Ok(status == 101),
+            Kind::Upgrade => {
+                self.read_upgrade(field.value);
+                return Ok(status == 101);
+            }
             Kind::Date => return Ok(!std::mem::replace(&mut self.has_date, true)),
             Kind::Trailer
             | Kind::Expect
@@ -213,6 +230,16 @@ impl<'b> Said<'b> {
             | Kind::Other => return Ok(true),
         }
         Ok(false)
+    }
+
+    fn read_upgrade(&mut self, value: &[u8]) {
+        for protocol in members(value) {
+            let is_websocket = protocol.eq_ignore_ascii_case(b"websocket");
+            self.upgrade = Some(match self.upgrade {
+                None | Some(Upgrade::WebSocket) if is_websocket => Upgrade::WebSocket,
+                _ => Upgrade::Other,
+            });
+        }
     }
 
     /// RFC 9112, 6.3, in its order.

@@ -205,6 +205,7 @@ async fn has_begun_behind(taken: usize) -> bool {
         asked: Asked {
             is_head: false,
             upgrade: false,
+            websocket: false,
         },
         version: Version::Http11,
         keeps_alive: true,

@@ -128,6 +128,7 @@ impl Answer {
             let how = Asked {
                 is_head: asked.method == "HEAD",
                 upgrade: asked.upgrades,
+                websocket: false,
             };
             let head = ResponseHead::parse(head, &mut room, how).ok()?;
             if head.is_interim() {

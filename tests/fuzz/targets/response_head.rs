@@ -16,6 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
     let asked = Asked {
         is_head: bits & 1 != 0,
         upgrade: bits & 2 != 0,
+        websocket: bits & 2 != 0,
     };
     let version = match bits & 4 {
         0 => Version::Http11,

@@ -211,6 +211,15 @@ fn trailers_and_upgrades_are_asked_for_anew() {
         assert!(!asks(&with(not)), "{not}");
         assert_eq!(passed(not), [""; 0]);
     }
+    let websocket = |upgrade: &str| {
+        let bytes = with(&format!("Connection: upgrade\r\n{upgrade}"));
+        look(&bytes, |head| head.asks_websocket).unwrap()
+    };
+    assert!(websocket("Upgrade: WebSocket\r\n"));
+    assert!(websocket("Upgrade: x\r\nUpgrade: h2c, websocket\r\n"));
+    assert!(!websocket("Upgrade: websocket/13, x\r\n"));
+    let unlisted = with("Upgrade: websocket\r\n");
+    assert!(!look(&unlisted, |head| head.asks_websocket).unwrap());
     let old = format!("GET / HTTP/1.0\r\n{upgrade}TE: trailers\r\n\r\n");
     assert!(!asks(old.as_bytes()));
     assert!(!written(old.as_bytes(), &STRANGER).contains("rade"));

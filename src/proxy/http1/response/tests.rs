@@ -8,16 +8,19 @@ use super::*;
 const GET: Asked = Asked {
     is_head: false,
     upgrade: false,
+    websocket: false,
 };
 
 const HEAD: Asked = Asked {
     is_head: true,
     upgrade: false,
+    websocket: false,
 };
 
 const UPGRADE: Asked = Asked {
     is_head: false,
     upgrade: true,
+    websocket: true,
 };
 
 const KEPT: Downstream<'static> = Downstream {
@@ -222,6 +225,29 @@ fn the_end_of_a_body_has_one_place() {
 }
 
 #[test]
+fn a_101_to_websocket_alone_that_was_asked_for_is_one() {
+    let other = Asked {
+        websocket: false,
+        ..UPGRADE
+    };
+    let is = |asked, status: &str, lines: &str| {
+        look(&with(status, lines), asked, |head| head.is_websocket).unwrap()
+    };
+    assert!(is(UPGRADE, "101", "Upgrade: websocket\r\n"));
+    assert!(is(UPGRADE, "101", "upgrade:  , WebSocket ,\r\n"));
+    assert!(!is(other, "101", "Upgrade: websocket\r\n"));
+    for lines in [
+        "",
+        "Upgrade: websocket/13\r\n",
+        "Upgrade: x\r\n",
+        "Upgrade: websocket, x\r\n",
+        "Upgrade: x\r\nUpgrade: websocket\r\n",
+    ] {
+        assert!(!is(UPGRADE, "101", lines), "{lines}");
+    }
+}
+
+#[test]
 fn the_backends_connection_is_kept_as_it_says() {
     let keeps = |version: &str, lines: &str| {
         let bytes = format!("HTTP/{version} 200 OK\r\nContent-Length: 0\r\n{lines}\r\n");
@@ -408,7 +434,7 @@ proptest! {
     ) {
         let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
         let bytes = format!("HTTP/1.{version} {status}\r\n{lines}\r\n");
-        let asked = Asked { is_head, upgrade: true };
+        let asked = Asked { is_head, upgrade: true, websocket: true };
         let mut slots_of_first = slots();
         let Ok(head) = ResponseHead::parse(bytes.as_bytes(), &mut slots_of_first, asked) else {
             return Ok(());
