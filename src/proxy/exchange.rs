@@ -225,14 +225,15 @@ async fn try_once(
             context.ended = Some(answer.since());
             Tried::Ended(end_answered(down, up, context, link, reply))
         }
-        (Ok(Step::Switching), _) => {
+        (Ok(Step::Switching(protocol)), _) => {
             if let Some(claim) = &mut context.claim {
                 claim.upgrade();
             }
             let rest = answer.into_rest();
             let ends = (&mut *down.client, &mut link.peer);
             let idle = clocks.tunnel_idle;
-            let ended = Box::pin(tunnel(ends, rest, &ask.exchange, idle, down.timer)).await;
+            let tunnel = tunnel(ends, rest, protocol, &ask.exchange, idle, down.timer);
+            let ended = Box::pin(tunnel).await;
             context.failure = ended.err();
             if context.failure == Some(Failure::DrainClosed) {
                 context.note_cut();

@@ -234,10 +234,11 @@ pub async fn relay(client: End, server: End) -> Option<Relayed> {
     let status = reply.map_or(0, |reply| reply.status);
     let ended = match step {
         Ok(Step::Answered) => Ok(status),
-        Ok(Step::Switching) => {
+        Ok(Step::Switching(protocol)) => {
             let ends = (&mut client, &mut server);
             let idle = clocks.tunnel_idle;
-            let ended = tunnel(ends, down.into_rest(), &exchange, idle, &mut timer).await;
+            let rest = down.into_rest();
+            let ended = tunnel(ends, rest, protocol, &exchange, idle, &mut timer).await;
             ended.map(|()| status)
         }
         Err(failure) => Err(failure),

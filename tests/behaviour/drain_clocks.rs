@@ -1,7 +1,7 @@
 //! What ends a drain before the last byte: its clocks, and `close`.
 
 use crate::support::pair::{DRAIN_A, enter, pair};
-use crate::support::{App, Proxy, Setup, assert_drain_closed, get, within};
+use crate::support::{App, End, Proxy, Setup, assert_drain_closed, get, one_script, within};
 
 #[tokio::test]
 async fn a_timeout_that_closes_cuts_what_is_left_and_says_so() {
@@ -76,25 +76,23 @@ async fn a_second_drain_changes_only_the_clocks_that_it_names() {
     drop(entered);
 }
 
+/// Of another protocol than WebSocket (`websocket_close`): their ends close when they are told the end.
 #[tokio::test]
 async fn tunnels_are_cut_over_the_window_after_close_after() {
-    let (mut a, _b, proxy) = pair().await;
-    proxy
-        .admin("POST", "/v1/pools/web/backends/b/standby")
-        .await;
-    let mut tunnels = Vec::new();
+    let (mut script, proxy) = one_script().await;
+    let mut ends = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let mut client = proxy.client().await;
         client
-            .send("GET /ws HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            .send("GET /raw HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n")
             .await;
-        let mut entered = a.entered().await;
-        entered
-            .wire
-            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+        let (mut inside, _) = script.asked().await;
+        inside
+            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n")
             .await;
-        assert_eq!(client.response().await.unwrap().status(), 101);
-        tunnels.push((client, entered));
+        assert_eq!(client.answer().await.status(), 101);
+        ends.spawn(async move { client.end().await });
+        ends.spawn(async move { inside.end().await });
     }
     let path = format!("{DRAIN_A}?force&close_after=100ms&spread=300ms");
     let begun = std::time::Instant::now();
@@ -105,6 +103,7 @@ async fn tunnels_are_cut_over_the_window_after_close_after() {
     assert_eq!(drained["drain"]["cut_requests"], 0);
     let window = std::time::Duration::from_millis(100)..std::time::Duration::from_secs(5);
     assert!(window.contains(&took), "{took:?}");
+    assert_eq!(ends.join_all().await, vec![(Vec::new(), End::Closed); 8]);
 }
 
 #[tokio::test]

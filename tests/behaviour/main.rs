@@ -45,3 +45,4 @@ mod streaming;
 mod trailers;
 mod tunnels;
 mod websocket;
+mod websocket_close;

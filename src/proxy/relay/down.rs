@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{BODY_READ_MAX, Failure, Peer, Step, Waits};
+use super::{BODY_READ_MAX, Failure, Peer, Protocol, Step, Waits};
 use crate::backend::Exchange;
 use crate::proxy::buffer::Filled;
 use crate::proxy::date;
@@ -158,8 +158,8 @@ impl Down {
     {
         loop {
             let loaded = self.load(server, may_keep_client, exchange, now);
-            if loaded.map_err(Self::bad)? == Some(Step::Switching) {
-                return Poll::Ready(Ok(Step::Switching));
+            if let Some(step) = loaded.map_err(Self::bad)? {
+                return Poll::Ready(Ok(step));
             }
             while !self.out.is_empty() {
                 self.waits = Waits::Client;
@@ -293,7 +293,6 @@ impl Down {
             }
             return Ok(None);
         }
-        let is_switching = head.status == 101;
         let is_old = self.terms.version == Version::Http10;
         let (recode, goes_chunked) = match head.framing {
             Framing::Chunked if is_old => (Recode::As(Chunks::Strip), false),
@@ -317,7 +316,11 @@ impl Down {
             false => State::Body,
         };
         self.write(&head, bytes.len(), keeps_client, goes_chunked);
-        Ok(is_switching.then_some(Step::Switching))
+        let protocol = match head.is_websocket {
+            true => Protocol::WebSocket,
+            false => Protocol::Other,
+        };
+        Ok((head.status == 101).then_some(Step::Switching(protocol)))
     }
 
     fn write(

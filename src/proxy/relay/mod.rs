@@ -6,7 +6,7 @@
 //! - [`Up`]: the head of the request, then its body as it comes; afterwards it watches the client,
 //!   so that its leaving is noticed and a pipelined request waits in the input;
 //! - [`Down`]: interim answers, the head of the answer, its body;
-//! - [`Tunnel`] takes over from both after a 101.
+//! - [`tunnel()`] takes over from both after a 101.
 //!
 //! What always holds: a direction reads only when what it read before was written (back-pressure:
 //! at most one buffer is under way); nothing goes out that the codec has not understood; the answer
@@ -17,10 +17,12 @@
 //! are anything that reads and writes, so that tests and fuzzing run it over scripted ones.
 
 mod down;
+mod pipe;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 mod up;
+mod websocket;
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,7 +79,16 @@ pub(super) enum Step {
     /// The last byte of the answer was written.
     Answered,
     /// The backend agreed to an upgrade; its 101 is still to be written.
-    Switching,
+    Switching(Protocol),
+}
+
+/// What a tunnel carries, as far as closing it goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Protocol {
+    /// RFC 6455: there are frames, and one that closes.
+    WebSocket,
+    /// Bytes that only its ends understand.
+    Other,
 }
 
 /// Both directions of one try.
@@ -143,7 +154,7 @@ where
     /// A protocol can be switched only behind a whole request (RFC 9110, 7.8): its rest would be taken
     /// for bytes of the tunnel.
     fn checked(&self, step: Step) -> Result<Step, Failure> {
-        if step == Step::Switching && !self.up.is_sent() {
+        if matches!(step, Step::Switching(_)) && !self.up.is_sent() {
             tracing::debug!("a backend switched in the middle of a request");
             return Err(Failure::BadResponse);
         }

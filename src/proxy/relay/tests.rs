@@ -1,5 +1,9 @@
 //! The relay over scripted ends: however the bytes are cut into reads, both ends get the same.
 
+mod closing;
+mod ends;
+mod played;
+
 use std::io;
 use std::pin::Pin;
 use std::task::Waker;

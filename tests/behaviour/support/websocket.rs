@@ -27,9 +27,13 @@ pub fn frame(head: u8, payload: &[u8], is_masked: bool) -> Vec<u8> {
     let mut frame = vec![head];
     match payload.len() {
         length @ 0..126 => frame.push(bit | u8::try_from(length).unwrap()),
-        length => {
+        length @ 126..=0xffff => {
             frame.push(bit | 126);
             frame.extend(u16::try_from(length).unwrap().to_be_bytes());
+        }
+        length => {
+            frame.push(bit | 127);
+            frame.extend(u64::try_from(length).unwrap().to_be_bytes());
         }
     }
     if !is_masked {
