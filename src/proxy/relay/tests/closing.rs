@@ -44,7 +44,7 @@ async fn a_frame_that_was_begun_goes_on_to_its_end_before_the_close() {
                 };
                 from.write_all(&begun[..cut]).await.unwrap();
                 assert_eq!(gets(to, cut).await, begun[..cut]);
-                assert!(ends.exchange.ask_cut(CutReason::TunnelClose));
+                assert!(ends.exchange.ask_cut(0, CutReason::TunnelClose));
                 settled().await;
                 gets_nothing(to).await;
                 // What comes behind it is dropped, its rest is not.
@@ -82,7 +82,7 @@ async fn what_a_side_has_not_taken_yet_goes_out_before_the_close() {
         });
         settled().await;
         assert!(!writing.is_finished(), "nothing is blocked");
-        assert!(ends.exchange.ask_cut(CutReason::TunnelClose));
+        assert!(ends.exchange.ask_cut(0, CutReason::TunnelClose));
         let mut close = [0; 8];
         reader.read_exact(&mut close).await.unwrap();
         assert!(is_our_masked_close(&close), "not behind what is blocked");
@@ -254,7 +254,7 @@ async fn another_protocol_ends_on_both_sides_behind_what_was_read() {
         let down = frame(Sender::Server, 0x82, &[b'd'; 50]);
         let writing = tokio::spawn(async move { writer.write_all(&down).await });
         settled().await;
-        assert!(ends.exchange.ask_cut(CutReason::TunnelClose));
+        assert!(ends.exchange.ask_cut(0, CutReason::TunnelClose));
         let mut got = Vec::new();
         reader.read_to_end(&mut got).await.unwrap();
         assert_eq!(got, up);
@@ -392,20 +392,19 @@ async fn a_tunnel_that_is_idle_for_too_long_ends_before_the_bound_too() {
 async fn a_cut_at_once_is_one() {
     for protocol in [Protocol::WebSocket, Protocol::Other] {
         let ends = open(protocol, 64).await;
-        assert!(ends.exchange.ask_cut(CutReason::Closed));
+        assert!(ends.exchange.ask_cut(0, CutReason::Closed));
         assert_eq!(ends.end().await, (FORCED, 0, vec![], vec![]));
     }
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "an exchange keeps its first reason for now"]
 async fn a_cut_at_once_during_the_handshake_is_one() {
     for protocol in [Protocol::WebSocket, Protocol::Other] {
         let ends = open(protocol, 64).await;
         ends.ask();
         settled().await;
         assert!(!ends.tunnel.is_finished());
-        ends.exchange.ask_cut(CutReason::Closed);
+        ends.exchange.ask_cut(0, CutReason::Closed);
         let (ended, took, ..) = ends.end().await;
         assert_eq!((ended, took), (FORCED, 0));
     }

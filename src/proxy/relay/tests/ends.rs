@@ -126,7 +126,7 @@ pub(super) fn is_our_masked_close(bytes: &[u8]) -> bool {
 
 impl Ends {
     pub(super) fn ask(&self) {
-        assert!(self.exchange.ask_cut(CutReason::TunnelClose));
+        assert!(self.exchange.ask_cut(0, CutReason::TunnelClose));
     }
 
     pub(super) async fn client_gets(&mut self, count: usize) -> Vec<u8> {

@@ -110,7 +110,7 @@ proptest! {
             let server = play(ends.server, Sender::Server, down.clone(), down_pieces);
             let (client, server) = (tokio::spawn(client), tokio::spawn(server));
             sleep(Duration::from_millis(asked)).await;
-            assert!(ends.exchange.ask_cut(CutReason::TunnelClose));
+            assert!(ends.exchange.ask_cut(0, CutReason::TunnelClose));
             let ended = ends.tunnel.await.unwrap();
             (ended, client.await.unwrap(), server.await.unwrap())
         });
