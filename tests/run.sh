@@ -13,7 +13,8 @@ cd "$(dirname "$0")/.."
 root=$PWD
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
-readonly all_steps=(tools fmt clippy build unit behaviour model fuzz doc scripts prometheus go rolling deploys servers flat slow differential)
+readonly all_steps=(tools fmt clippy build unit behaviour model mutations fuzz doc scripts prometheus go rolling deploys servers flat slow soak
+  beside differential)
 tier=ci
 steps=()
 for argument in "$@"; do
@@ -73,6 +74,13 @@ behaviour() { TIDEGATE_METRICS_SAMPLE=$target/metrics.txt cargo test --locked --
 
 model() { cargo test --locked --test claim_model; }
 
+# In CI only whether each way to break the program still fits it; the full tier breaks it, half a minute each.
+mutations() {
+  local only=(--check)
+  [[ $tier == ci ]] || only=()
+  tests/mutations/run.py "${only[@]}"
+}
+
 # Short in CI: what an earlier run has found is in the seeds and in the unit tests.
 fuzz() {
   local seconds=10
@@ -100,7 +108,7 @@ prometheus() {
 
 go_apps() {
   local app
-  for app in tests/apps/go tests/apps/load tests/apps/bulk; do
+  for app in tests/apps/go tests/apps/load tests/apps/bulk tests/apps/drains; do
     cd "$root/$app"
     test -z "$(gofmt -l .)"
     go vet ./...
@@ -132,6 +140,19 @@ slow() {
   local full=0
   [[ $tier == ci ]] || full=1
   TIDEGATE=$target/release/tidegate FULL=$full tests/scripts/slow_test.sh
+}
+
+soak() {
+  local rounds=300
+  [[ $tier == ci ]] || rounds=1000
+  TIDEGATE=$target/release/tidegate ROUNDS=$rounds tests/scripts/drains_test.sh soak
+}
+
+# What CI runs on is shared, and ten pairs are few: only a drain that is badly in the way is seen there.
+beside() {
+  local limits=(PAIRS=10 RATIO_MAX=2 OR_INTERVAL=0)
+  [[ $tier == ci ]] || limits=(PAIRS=30 RATIO_MAX=1.1 OR_INTERVAL=1)
+  env TIDEGATE="$target/release/tidegate" "${limits[@]}" tests/scripts/drains_test.sh beside
 }
 
 differential() { TIDEGATE=$target/release/tidegate tests/scripts/differential_test.sh; }

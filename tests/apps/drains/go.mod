@@ -1,0 +1,3 @@
+module tidegate.test/drains
+
+go 1.19
