@@ -66,7 +66,13 @@ fmt() { cargo fmt --all --check; }
 
 clippy() { cargo clippy --locked --all-targets -- -D warnings; }
 
-build() { cargo build --release --locked; }
+# The end of a release build is one thread; the fuzz targets, a build of their own, fill the other core.
+build() {
+  tests/fuzz/run.sh --build &
+  local fuzzing=$!
+  cargo build --release --locked
+  wait "$fuzzing"
+}
 
 unit() { cargo test --locked --lib --bins; }
 

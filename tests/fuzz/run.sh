@@ -4,6 +4,7 @@
 #
 #   ./tests/fuzz/run.sh                              every target for 20 seconds
 #   ./tests/fuzz/run.sh --seconds 600 chunked_body   one of them for ten minutes
+#   ./tests/fuzz/run.sh --build                      builds them only
 #
 # A finding ends it with exit code 1; its input is in tests/fuzz/artifacts/TARGET, and is run again by
 # `tests/fuzz/run.sh --input FILE TARGET`. What was learned stays in tests/fuzz/corpus, which is not
@@ -16,10 +17,12 @@ readonly memory_mb_max=1024 one_input_seconds_max=10 input_bytes_max=4096
 
 seconds=20
 input=
+only_build=no
 targets=()
 while (($#)); do
   case $1 in
-    -h | --help) sed -n '3,10s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '3,11s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --build) only_build=yes ;;
     --seconds) seconds=${2:?"--seconds takes a number"} && shift ;;
     --input) input=$(realpath "${2:?"--input takes a file"}") && shift ;;
     *)
@@ -43,6 +46,7 @@ export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
 -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
 export CARGO_TARGET_DIR=$PWD/target
 cargo build --locked --target "$host" "${targets[@]/#/--bin=}"
+[[ $only_build == no ]] || exit 0
 
 for target in "${targets[@]}"; do
   binary=$CARGO_TARGET_DIR/$host/debug/$target

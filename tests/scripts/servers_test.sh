@@ -18,8 +18,8 @@
 # nginx, ss, curl and python3 with venv; uvicorn and gunicorn are installed with pip into target/servers. Two minutes.
 set -euo pipefail
 
-# What the drain is told to do about WebSockets: wait. Those of the load end by themselves, in little more than a second.
-readonly drain_options=(--close-after=never)
+# What the drain is told to do about WebSockets: close them in their own words, within a second.
+readonly drain_options=(--close-after=0s --spread=1s)
 
 readonly drains=${DRAINS:-5}
 case ${1-} in -h | --help) sed -n '3,20s/^# \{0,1\}//p' "$0" && exit 0 ;; esac
