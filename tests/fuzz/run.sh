@@ -21,7 +21,7 @@ only_build=no
 targets=()
 while (($#)); do
   case $1 in
-    -h | --help) sed -n '3,11s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n "3,11s/^# \\{0,1\\}//p" run.sh && exit 0 ;;
     --build) only_build=yes ;;
     --seconds) seconds=${2:?"--seconds takes a number"} && shift ;;
     --input) input=$(realpath "${2:?"--input takes a file"}") && shift ;;
