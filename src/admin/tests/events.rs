@@ -271,7 +271,9 @@ async fn followers_are_bounded_and_take_no_place_of_a_request() {
     tokio::spawn(serve(listener, gated, std::future::pending()));
     let ask = async || {
         let stream = UnixStream::connect(&path).await.unwrap();
-        exchange(stream, request("GET", "/v1/events", "")).await
+        let asked = exchange(stream, request("GET", "/v1/events", ""));
+        let answered = tokio::time::timeout(Duration::from_secs(20), asked).await;
+        answered.expect("an answer, and no stream")
     };
     let mut followers = Vec::new();
     for _ in 0..FOLLOWERS_MAX {
@@ -372,7 +374,8 @@ async fn a_comment_keeps_a_quiet_stream_alive() {
     for _ in 0..3 {
         let begun = tokio::time::Instant::now();
         // A comment is a line without a name.
-        let frame = follower.body.frame().await.unwrap().unwrap();
+        let frame = tokio::time::timeout(Duration::from_secs(60), follower.body.frame());
+        let frame = frame.await.expect("a comment").unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), ":\n\n");
         let quiet = begun.elapsed().as_secs_f64();
         assert!((14.9..15.1).contains(&quiet), "{quiet}");
