@@ -141,11 +141,14 @@ fn when_nobody_reads_any_more_it_ends_quietly() {
     let admin = two();
     let typed = ["--admin", &admin.admin, "events", "--json"];
     let mut gone = OneLine(String::new(), io::ErrorKind::BrokenPipe);
-    assert_eq!(tidegate_to(&mut gone, &typed, false), (0, String::new()));
+    assert_eq!(
+        tidegate_to(&mut gone, &typed, false, Duration::MAX),
+        (0, String::new())
+    );
     assert_eq!(gone.0, format!("{BEGUN}\n"));
     let mut full = OneLine(String::new(), io::ErrorKind::StorageFull);
     assert_eq!(
-        tidegate_to(&mut full, &typed, false),
+        tidegate_to(&mut full, &typed, false, Duration::MAX),
         (1, "error: stdout: no storage space\n".to_owned())
     );
 }

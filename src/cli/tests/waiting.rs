@@ -4,6 +4,9 @@ use std::sync::Condvar;
 
 use super::*;
 
+/// Between two looks of the tests that want to see some.
+const SOON: Duration = Duration::from_millis(20);
+
 /// Answers the drain once somebody has looked at the backend twice: the first look was shown then.
 fn drained_after_two_looks() -> Scripted {
     let looks = Arc::new((Mutex::new(0), Condvar::new()));
@@ -27,7 +30,8 @@ fn drained_after_two_looks() -> Scripted {
 #[test]
 fn on_a_terminal_a_line_says_what_is_left_and_goes_at_the_end() {
     let admin = drained_after_two_looks();
-    let said = tidegate_on(&["--admin", &admin.admin, "drain", "web/a"], true);
+    let typed = ["--admin", &admin.admin, "drain", "web/a"];
+    let said = tidegate_looking(&typed, true, SOON);
     assert_eq!((said.exit, said.out.as_str()), (0, "drained\n"));
     let line = "\r\u{1b}[Kweb/a: draining, 2 requests, 1 tunnel left, ";
     assert!(said.err.starts_with(line), "{:?}", said.err);
@@ -38,7 +42,8 @@ fn on_a_terminal_a_line_says_what_is_left_and_goes_at_the_end() {
 #[test]
 fn off_a_terminal_plain_lines_say_what_is_left() {
     let admin = drained_after_two_looks();
-    let said = admin.ask(&["drain", "web/a"]);
+    let typed = ["--admin", &admin.admin, "drain", "web/a"];
+    let said = tidegate_looking(&typed, false, SOON);
     assert_eq!((said.exit, said.out.as_str()), (0, "drained\n"));
     for line in said.err.lines() {
         assert!(
