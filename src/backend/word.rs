@@ -105,15 +105,25 @@ pub enum Gate {
 /// The word with its waiters.
 pub struct Word {
     /// Written by claims, releases, upgrades (the data path) and by gates and seals (one drain or
-    /// operation at a time). Counting alone would be right with relaxed ordering, since all of it
-    /// happens on this one location; the orderings below carry what surrounds it:
+    /// operation at a time), each by one read-modify-write. Counts and gates alone would be right
+    /// with relaxed ordering, since all of it happens on this one location; the orderings carry what
+    /// surrounds it, over four edges:
     ///
-    /// - A *refused* claim loads with Acquire and the gate is set with Release, after the publish
-    ///   that took the backend out: whoever is refused sees that publish when it reloads.
-    /// - A *granted* claim acquires, so it sees whatever happened before the gate was opened.
-    /// - A release is a Release and the seal an Acquire on the same location: all that an exchange
-    ///   did happens before the answer *drained*.
+    /// - *closed -> refused*: the gate is set with Release after the publish that took the backend
+    ///   out, a refused claim loads with Acquire: it sees that publish when it looks again;
+    /// - *opened -> granted*: a granted claim acquires what came before the gate was opened;
+    /// - *released -> drained*: a release is a Release, the seal and every reading an Acquire: all
+    ///   that an exchange did happens before the answer *drained*. The steps of others in between
+    ///   do not break it, because nobody stores: a read-modify-write of any ordering continues the
+    ///   release sequence of those before it;
+    /// - *sealed -> told*: the seal is a Release for readings, other seals and refused gates: who is
+    ///   told *drained* also sees what the drain did first, such as closing idle connections.
+    ///
+    /// Each operation says which of them it carries. `AcqRel` stands where one half would do: the
+    /// other half costs nothing beside the locked instruction.
     bits: AtomicU64,
+    /// Locked by those who wait and by the step that makes the word draining and idle, never by
+    /// another claim or release. What its lock carries is said at [`WhenIdle`]'s poll.
     waiters: Mutex<Waiters>,
 }
 
@@ -132,12 +142,17 @@ impl Word {
         }
     }
 
-    /// What it says now. Acquire: who reads *idle* here also sees what the exchanges left behind.
+    /// What it says now. Acquire, for *released -> drained* and *sealed -> told*: who reads *idle* or
+    /// *sealed* here also sees what the exchanges, or the drain, did before.
     pub fn read(&self) -> Reading {
         Reading(self.bits.load(Ordering::Acquire))
     }
 
     /// Grants a claim and counts one request, in one step, unless a refusing bit is set.
+    ///
+    /// Acquire throughout: of the swap for *opened -> granted*, of both loads for *closed -> refused*.
+    /// A load may be stale. With a stale open gate the swap fails. A stale closed one cannot be met
+    /// by who saw the publish that made the backend selectable: the gate was opened before.
     pub fn claim(&self) -> Result<(), Refused> {
         let mut seen = self.bits.load(Ordering::Acquire);
         loop {
@@ -158,7 +173,8 @@ impl Word {
         }
     }
 
-    /// Moves one granted claim from requests to tunnels.
+    /// Moves one granted claim from requests to tunnels, in one addition, so that the sum stays. A
+    /// Release: who reads the tunnel here finds its exchange marked as one.
     pub fn upgrade(&self) {
         self.bits.fetch_add(TUNNEL - REQUEST, Ordering::AcqRel);
     }
@@ -173,14 +189,17 @@ impl Word {
         self.release(TUNNEL);
     }
 
+    /// A Release, for *released -> drained*. One of the releases is last in the order of this
+    /// location, and sees so in what it made of the word: exactly that one wakes.
     fn release(&self, one: u64) {
-        let left = Reading(self.bits.fetch_sub(one, Ordering::AcqRel) - one);
-        if left.is_draining() && left.is_idle() {
-            self.wake_all();
-        }
+        let left = self.bits.fetch_sub(one, Ordering::AcqRel) - one;
+        self.made(Reading(left));
     }
 
     /// Sets the refusing bits to `gate` in one step; a sealed word refuses.
+    ///
+    /// A Release, for *closed -> refused* and *opened -> granted*; Acquire where it is refused, for
+    /// *sealed -> told*.
     pub fn set_gate(&self, gate: Gate) -> Result<(), Sealed> {
         let mut seen = self.bits.load(Ordering::Acquire);
         loop {
@@ -192,13 +211,20 @@ impl Word {
                 .bits
                 .compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    self.made(Reading(next));
+                    return Ok(());
+                }
                 Err(now) => seen = now,
             }
         }
     }
 
-    /// Makes *drained* final if the word is draining and idle. Says whether it is sealed now.
+    /// Makes *drained* final if the word is draining and idle. Says whether it is sealed now, by
+    /// this call or another: all who seal may tell it.
+    ///
+    /// Acquire, also where it meets the seal of another, for *released -> drained*; Release for
+    /// *sealed -> told*.
     pub fn seal(&self) -> bool {
         let idle = DRAINING;
         match self
@@ -210,8 +236,9 @@ impl Word {
         }
     }
 
-    /// Resolves when the word was seen draining and idle. It may change again before a seal: a
-    /// restore and new claims are possible until then, so callers seal and look at the answer.
+    /// Resolves when the word was seen draining and idle, whichever it became last. It may change
+    /// again before a seal: a restore and new claims are possible until then, so callers seal and
+    /// look at the answer.
     pub fn when_idle(&self) -> WhenIdle<'_> {
         WhenIdle {
             word: self,
@@ -219,7 +246,11 @@ impl Word {
         }
     }
 
-    fn wake_all(&self) {
+    /// Wakes the waiters if the step just taken made the word what they wait for.
+    fn made(&self, now: Reading) {
+        if !(now.is_draining() && now.is_idle()) {
+            return;
+        }
         let woken = std::mem::take(&mut self.waiters.lock().expect("waiters lock").list);
         for (_, waker) in woken {
             waker.wake();
@@ -244,10 +275,10 @@ pub struct WhenIdle<'a> {
 impl Future for WhenIdle<'_> {
     type Output = ();
 
-    /// No wake-up is lost: the waker is on the list before the word is read. A release that leaves
-    /// the word idle takes the list after it changed the word. Either it takes the list after we
-    /// joined it, and wakes us, or before, and then the list's lock makes its change visible to the
-    /// read below.
+    /// No wake-up is lost: the waker is on the list before the word is read. A release or a gate that
+    /// makes the word draining and idle takes the list after it changed the word. Either it takes
+    /// the list after we joined it, and wakes us, or before, and then the list's lock makes its
+    /// change visible to the read below.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let word = self.word;
         let mut waiters = word.waiters.lock().expect("waiters lock");
