@@ -25,6 +25,9 @@ mod live;
 mod removal;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
