@@ -1,6 +1,6 @@
 //! Operations against a real `Control`, with claims taken the way the proxy takes them.
 //!
-//! By subject: `histories`, random
+//! By subject: `waiting`, what a waiting drain is answered by, on a clock that stands; `histories`, random
 //! operations (`steps`) one after another beside a plain reference (`reference`); `racing`, the same
 //! at once; `threads`, many requests beside a deploy, on real threads.
 //!
@@ -13,6 +13,7 @@ mod racing;
 mod reference;
 mod steps;
 mod threads;
+mod waiting;
 
 use super::*;
 use crate::backend::{Claim, Exchange, Health};
