@@ -13,8 +13,8 @@ cd "$(dirname "$0")/.."
 root=$PWD
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
-readonly all_steps=(tools fmt clippy build unit behaviour model mutations fuzz doc scripts prometheus go rolling deploys servers flat slow soak
-  beside differential)
+readonly all_steps=(tools fmt clippy build unit behaviour model mutations fuzz doc scripts prometheus go latency rolling deploys servers flat slow
+  soak beside differential)
 tier=ci
 steps=()
 for argument in "$@"; do
@@ -121,6 +121,9 @@ go_apps() {
     go test ./...
   done
 }
+
+# Of the program that is shipped; the step "build" makes it.
+latency() { TIDEGATE=$target/release/tidegate cargo test --locked --test behaviour -- --nocapture from_the_release; }
 
 rolling() { tests/scripts/rolling_test.sh; }
 

@@ -277,43 +277,6 @@ async fn add_of_the_same_id_while_the_old_one_drains_makes_a_new_generation() {
     assert_eq!(proxy.admin("GET", &path).await.json()["outcome"], "clean");
 }
 
-/// The end is pushed. The figure is printed (`cargo test -- --nocapture time_from`): a poll of any
-/// interval that people use would show in the median.
-#[tokio::test]
-async fn time_from_the_last_byte_to_the_answer_is_no_polling_interval() {
-    let (mut a, _b, proxy) = pair().await;
-    let (mut drains, mut plain) = (Vec::new(), Vec::new());
-    for _ in 0..20 {
-        proxy
-            .admin("POST", "/v1/pools/web/backends/b/standby?force")
-            .await;
-        let answer = proxy.fetch(get("/door"));
-        let entered = a.entered().await;
-        proxy.admin("POST", "/v1/pools/web/backends/b/ready").await;
-        let drain = proxy.admin_later("POST", DRAIN_A);
-        proxy
-            .until("a", "draining", |backend| backend["intent"] == "draining")
-            .await;
-        let begun = std::time::Instant::now();
-        entered.release("done").await;
-        let drained = within("the drain", drain).await.unwrap();
-        drains.push(begun.elapsed());
-        assert_eq!(drained.json()["outcome"], "clean");
-        answer.await.unwrap().unwrap();
-        let begun = std::time::Instant::now();
-        proxy.admin("GET", "/v1/pools/web/backends/a").await;
-        plain.push(begun.elapsed());
-        let ready = proxy.admin("POST", "/v1/pools/web/backends/a/ready").await;
-        assert_eq!(ready.json()["outcome"], "done");
-    }
-    drains.sort_unstable();
-    plain.sort_unstable();
-    let (drain, plain) = (drains[10], plain[10]);
-    eprintln!("release to the answer of the drain: median {drain:?}; a plain admin GET: {plain:?}");
-    let slack = std::time::Duration::from_millis(25);
-    assert!(drain < plain + slack, "{drain:?} beside {plain:?}");
-}
-
 /// The drain was not known yet when its intent was published, and a waiter that woke in between
 /// was told "not draining".
 #[tokio::test]

@@ -22,6 +22,7 @@ mod cuts;
 mod drain;
 mod drain_clocks;
 mod drain_corners;
+mod drain_latency;
 mod drain_sockets;
 mod early;
 mod events;

@@ -32,6 +32,17 @@ pub async fn one_script() -> (Script, Proxy) {
     (script, proxy)
 }
 
+/// The program under test: that of this build, or the one that `TIDEGATE` names.
+fn binary() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_tidegate"));
+    shipped().unwrap_or_else(built)
+}
+
+/// The optimised program, if that is what is tested.
+pub fn shipped() -> Option<PathBuf> {
+    std::env::var_os("TIDEGATE").map(PathBuf::from)
+}
+
 /// The longest that anything may take which is certain to come. Not a proof of anything: a test
 /// that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -180,7 +191,7 @@ impl Proxy {
     async fn launch(&mut self) {
         let log = std::fs::File::create(self.path("log")).unwrap();
         let access = std::fs::File::create(self.path("access")).unwrap();
-        self.child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        self.child = Command::new(binary())
             .args(["run", "-c"])
             .arg(self.path("config.yaml"))
             .stdin(Stdio::null())
@@ -341,7 +352,7 @@ impl Proxy {
 
     /// The command line against this proxy.
     pub async fn cli(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let mut command = Command::new(binary());
         command
             .args(args)
             .env("TIDEGATE_ADMIN", self.path("admin.sock"))
