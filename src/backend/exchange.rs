@@ -326,3 +326,34 @@ pub fn thread_number() -> usize {
     }
     NUMBER.with(Cell::get)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_asked_at_one_generation_and_does_not_follow_to_the_next() {
+        let exchange = Exchange::new("GET", "/", None);
+        exchange.come_to(1);
+        assert!(!exchange.ask_cut(2, CutReason::Closed), "it is not there");
+        assert!(exchange.ask_cut(1, CutReason::DrainTimeout));
+        assert!(!exchange.ask_cut(1, CutReason::Closed), "asked already");
+        exchange.go_from();
+        exchange.come_to(2);
+        assert_eq!(exchange.cut_reason(), None);
+        // Whoever still has the list of the first asks in vain.
+        assert!(!exchange.ask_cut(1, CutReason::Closed));
+        assert_eq!(exchange.cut_reason(), None);
+    }
+
+    #[test]
+    fn a_polite_ask_can_be_followed_by_a_cut_and_not_the_other_way_round() {
+        let exchange = Exchange::new("GET", "/", None);
+        exchange.come_to(1);
+        assert!(exchange.ask_cut(1, CutReason::TunnelClose));
+        assert!(!exchange.ask_cut(1, CutReason::TunnelClose));
+        assert!(exchange.ask_cut(1, CutReason::DrainTimeout));
+        assert!(!exchange.ask_cut(1, CutReason::TunnelClose));
+        assert_eq!(exchange.cut_reason(), Some(CutReason::DrainTimeout));
+    }
+}
