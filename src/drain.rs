@@ -278,11 +278,16 @@ impl Drain {
 /// Makes *drained* final, if the backend is draining and idle when nothing else holds a connection to
 /// it: who is told may kill it at once. Says whether it is final now.
 ///
-/// An exchange keeps no connection while its backend drains, so when it is idle none is added to those
-/// that are closed here.
+/// It is looked whether it is idle before the idle connections are closed: an exchange that saw the gate
+/// open may keep its own behind the close otherwise, and be over before the seal. None does so that
+/// begins later, since none begins.
 pub async fn seal(backend: &Backend) -> bool {
     let hold = backend.probing().hold();
     hold.free().await;
+    let now = backend.reading();
+    if !(now.is_draining() && now.is_idle()) {
+        return false;
+    }
     backend.close_idle_connections();
     let is_sealed = backend.word().seal();
     if is_sealed {
@@ -448,6 +453,46 @@ mod tests {
             target: crate::spec::Target::Tcp("127.0.0.1:1".parse().unwrap()),
         };
         Arc::new(Backend::new(identity, Admission::Added, Gate::Open))
+    }
+
+    /// An upstream connection that an exchange keeps just when the idle ones were closed, before it
+    /// gives its claim back: it had seen the gate open.
+    struct KeptLate {
+        claim: Mutex<Option<crate::backend::Claim>>,
+        kept: std::sync::atomic::AtomicUsize,
+    }
+
+    impl crate::backend::Connections for Arc<KeptLate> {
+        fn count(&self) -> crate::backend::ConnectionCount {
+            crate::backend::ConnectionCount {
+                idle: self.kept.load(Ordering::Relaxed),
+                ..Default::default()
+            }
+        }
+
+        fn close_idle(&self) {
+            self.kept.store(0, Ordering::Relaxed);
+            if let Some(claim) = self.claim.lock().unwrap().take() {
+                self.kept.store(1, Ordering::Relaxed);
+                drop(claim);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_sealed_has_no_connection_that_an_exchange_kept_meanwhile() {
+        let backend = backend();
+        let claim = backend.claim(&Arc::new(Exchange::new("GET", "/", None)));
+        let kept = Arc::new(KeptLate {
+            claim: Mutex::new(Some(claim.unwrap())),
+            kept: Default::default(),
+        });
+        assert!(backend.connections_slot().set(Box::new(kept)).is_ok());
+        let draining = crate::backend::Gate::Draining;
+        backend.word().set_gate(draining).unwrap();
+        let is_sealed = seal(&backend).await;
+        let left = backend.connections().total();
+        assert!(!is_sealed || left == 0, "sealed with {left}");
     }
 
     #[tokio::test(start_paused = true)]
