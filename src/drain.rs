@@ -67,9 +67,11 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// A drain that is to begin; its clocks run from now. It can be known to others before the
-    /// draining intent is published, so that whoever learns of the intent finds the drain.
+    /// A drain that is to begin; its clocks run from now, and what is cut counts from now. It can be
+    /// known to others before the draining intent is published, so that whoever learns of the intent
+    /// finds the drain; they may have it cut ([`Drain::close`]) before it starts.
     pub fn prepare(backend: Arc<Backend>, clocks: DrainSpec) -> Arc<Self> {
+        backend.set_cuts(Cuts::default());
         Arc::new(Self::new(backend, clocks))
     }
 
@@ -116,7 +118,6 @@ impl Drain {
         P: Fn(&Self) + Send + 'static,
         F: FnOnce(Arc<Self>) + Send + 'static,
     {
-        self.backend.set_cuts(Cuts::default());
         let task = Arc::clone(self);
         tokio::spawn(async move {
             if task.run(progress).await {
@@ -493,6 +494,22 @@ mod tests {
         let is_sealed = seal(&backend).await;
         let left = backend.connections().total();
         assert!(!is_sealed || left == 0, "sealed with {left}");
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_while_a_drain_is_being_published_is_counted() {
+        let backend = backend();
+        let claim = backend.claim(&Arc::new(Exchange::new("GET", "/", None)));
+        let claim = claim.unwrap();
+        let drain = Drain::prepare(Arc::clone(&backend), DrainSpec::default());
+        assert_eq!(drain.close().requests, 1);
+        claim.was_cut();
+        let draining = crate::backend::Gate::Draining;
+        backend.word().set_gate(draining).unwrap();
+        drain.start(|_| {}, |_| {});
+        drop(claim);
+        assert_eq!(drain.ended().await, End::Forced);
+        assert_eq!(drain.cuts().requests, 1);
     }
 
     #[tokio::test(start_paused = true)]
