@@ -214,6 +214,37 @@ async fn websockets_are_closed_one_after_another_over_the_window() {
     assert!(apart >= Duration::from_millis(300), "{apart:?}");
 }
 
+/// All that were quiet when the drain began were cut at once, without a word, long before their window.
+#[tokio::test]
+async fn a_quiet_websocket_is_no_dead_exchange() {
+    let (mut script, proxy) = logged().await;
+    let (mut client, mut inside) = tunnel(&mut script, &proxy).await;
+    let clocks = "force&on_timeout=close&idle_timeout=1ms";
+    let mut drain = proxy.admin_later("POST", &format!("{DRAIN_A}?{clocks}&close_after=1h"));
+    not_yet("the drain", &mut drain).await;
+    client.send(frame(0x81, b"still here", true)).await;
+    let got = inside.bytes(frame(0x81, b"still here", true).len()).await;
+    assert_eq!(got, frame(0x81, b"still here", true));
+    drop((client, inside));
+    let drained = within("the drain", drain).await.unwrap().json();
+    assert_eq!(drained["outcome"], "clean");
+}
+
+/// Without a window of its own it is not cut either, but asked.
+#[tokio::test]
+async fn a_quiet_websocket_that_has_no_window_is_asked_to_close() {
+    let (mut script, proxy) = logged().await;
+    let (mut client, mut inside) = tunnel(&mut script, &proxy).await;
+    let clocks = "force&on_timeout=close&idle_timeout=1ms&close_after=never";
+    let drain = proxy.admin_later("POST", &format!("{DRAIN_A}?{clocks}"));
+    assert_eq!(client.bytes(4).await, GOING_AWAY);
+    close_inside(&mut inside).await;
+    inside.send(close(Some(1001), false)).await;
+    client.send(close(Some(1001), true)).await;
+    let drained = within("the drain", drain).await.unwrap().json();
+    assert_eq!(drained["outcome"], "clean");
+}
+
 /// Nothing can be said to it in its own words, but what was on its way arrives, and nobody sees a reset.
 #[tokio::test]
 async fn another_upgrade_ends_in_order_on_both_sides() {
