@@ -313,6 +313,7 @@ impl Control {
             }
         }
         drop(model);
+        let old = member.generation;
         let new = NewMember {
             id: member.id,
             address: member.address,
@@ -321,7 +322,15 @@ impl Control {
             origin: member.origin,
             intent,
         };
-        let (_, member, _) = self.add_member(actor, pool, new).await.map_err(stopped)?;
+        let (added, member, _) = self.add_member(actor, pool, new).await.map_err(stopped)?;
+        if matches!(added, Added::Already(_)) && member.intent != intent {
+            // It was named by its number, and is gone: what lives under its id now was not meant.
+            let (id, now) = (&member.id, member.generation);
+            let message =
+                format!("{pool}/{id}@{old} is drained, and {id} lives again as {id}@{now}");
+            let answer = self.answer(Outcome::Refused, message, pool, old);
+            return Err(Box::new(answer.hint(format!("name that one: {pool}/{id}"))));
+        }
         Ok(member)
     }
 

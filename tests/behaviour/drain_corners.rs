@@ -77,6 +77,43 @@ async fn add_of_the_same_address_while_the_old_one_drains_makes_a_new_generation
     assert_eq!(proxy.backend("again").await["eligible"], true);
 }
 
+/// It was answered "on standby", with the generation that lives now, which was active and stayed so.
+#[tokio::test]
+async fn a_drained_generation_whose_id_lives_again_cannot_be_brought_back() {
+    let (mut a, mut b, proxy) = pair().await;
+    let old = proxy.backend("a").await["generation"].as_u64().unwrap();
+    let (entered, answer) = enter(&proxy, &mut a, &mut b).await;
+    proxy.admin("POST", &format!("{DRAIN_A}?wait=0s")).await;
+    let body = format!("{{\"id\": \"a\", \"address\": \"{}\"}}", a.address);
+    let added = proxy
+        .admin_with("POST", "/v1/pools/web/backends", &body)
+        .await
+        .json();
+    assert_eq!(added["outcome"], "done");
+    let new = added["generation"].as_u64().unwrap();
+    entered.release("done").await;
+    answer.await.unwrap().unwrap();
+    let path = format!("/v1/pools/web/backends/a@{old}?wait_for=drained&wait=10s");
+    assert_eq!(proxy.admin("GET", &path).await.json()["outcome"], "clean");
+    let path = format!("/v1/pools/web/backends/a@{old}/standby");
+    let refused = proxy.admin("POST", &path).await;
+    assert_eq!(refused.status(), 409, "{}", refused.text());
+    let refused = refused.json();
+    assert_eq!(
+        (&refused["outcome"], &refused["message"]),
+        (
+            &"refused".into(),
+            &format!("web/a@{old} is drained, and a lives again as a@{new}").into()
+        )
+    );
+    assert_eq!(refused["hint"], "name that one: web/a");
+    let lives = proxy.backend("a").await;
+    assert_eq!(
+        (&lives["generation"], &lives["intent"]),
+        (&new.into(), &"active".into())
+    );
+}
+
 #[tokio::test]
 async fn a_reload_during_a_drain_leaves_it_alone_whether_the_file_has_the_backend_or_not() {
     let (mut a, b) = (App::start("a").await, App::start("b").await);
