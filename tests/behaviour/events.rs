@@ -292,7 +292,10 @@ struct Cli {
 
 impl Cli {
     fn start(proxy: &Proxy, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        // What a shell starts in the background ignores Ctrl-C, and so does all that it starts.
+        let mut child = Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(env!("CARGO_BIN_EXE_tidegate"))
             .args(args)
             .env("TIDEGATE_ADMIN", proxy.path("admin.sock"))
             .stdin(Stdio::null())
