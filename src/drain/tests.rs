@@ -128,3 +128,19 @@ async fn progress_is_told_less_and_less_often_and_only_what_changed() {
     assert_eq!(drain.ended().await, End::Clean);
     assert_eq!(told.recv().await, None, "told after the end");
 }
+
+/// From outside it is hardly seen: a probe that is given up is gone in the same millisecond.
+#[tokio::test(start_paused = true)]
+async fn the_end_waits_for_the_probe_under_way() {
+    let backend = backend();
+    let draining = crate::backend::Gate::Draining;
+    backend.word().set_gate(draining).unwrap();
+    let under_way = backend.probing().begin().await;
+    let drain = Drain::prepare(Arc::clone(&backend), DrainSpec::default());
+    drain.start(|_| {}, |_| {});
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(drain.end(), None);
+    assert!(!backend.reading().is_sealed());
+    drop(under_way);
+    assert_eq!(drain.ended().await, End::Clean);
+}

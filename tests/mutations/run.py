@@ -12,6 +12,7 @@ sources are copied to target/mutations and broken there; nothing in the tree is 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -69,15 +70,23 @@ def run(tests):
         paths = [test.split(" ")[1] for test in tests if test.startswith(kind + " ")]
         command = ["cargo", "test", "--locked", *target, "--", "--exact", *paths]
         environment = {**os.environ, "CARGO_TARGET_DIR": str(WORK / "target")}
-        ended = subprocess.run(
-            command, cwd=WORK / "tree", env=environment, capture_output=True, text=True,
-            timeout=SECONDS_MAX,
+        cargo = subprocess.Popen(
+            command, cwd=WORK / "tree", env=environment, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
         )
-        results = dict(re.findall(r"^test (\S+) \.\.\. (ok|FAILED)$", ended.stdout, re.M))
+        try:
+            stdout, stderr = cargo.communicate(timeout=SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            # Cargo and the tests that it started. What hangs has noticed.
+            os.killpg(cargo.pid, signal.SIGKILL)
+            cargo.communicate()
+            failed |= {f"{kind} {path}" for path in paths}
+            continue
+        results = dict(re.findall(r"^test (\S+) \.\.\. (ok|FAILED)$", stdout, re.M))
         # A test that prints may stand between its name and its result; the summary has it too.
-        listed = set(re.findall(r"^    (\S+)$", ended.stdout, re.M))
-        if not results and "could not compile" in ended.stderr:
-            print(ended.stderr[-2000:], file=sys.stderr)
+        listed = set(re.findall(r"^    (\S+)$", stdout, re.M))
+        if not results and "could not compile" in stderr:
+            print(stderr[-2000:], file=sys.stderr)
             return None
         failed |= {f"{kind} {path}" for path in paths
                    if results.get(path) == "FAILED" or path in listed}
