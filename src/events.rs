@@ -92,6 +92,56 @@ pub enum Happening {
         /// Tunnels that were cut.
         tunnels: u32,
     },
+    /// A rollout began.
+    RolloutBegun {
+        /// Its number in the pool.
+        rollout: u64,
+        /// `rollout` or `rollback`.
+        kind: &'static str,
+        /// The ids of those that come.
+        added: Vec<String>,
+        /// The ids of those that go.
+        replaced: Vec<String>,
+    },
+    /// A rollout went on to its next phase, or its canary got another share.
+    RolloutPhase {
+        /// Its number in the pool.
+        rollout: u64,
+        /// `canary` or `bake`.
+        phase: &'static str,
+        /// Of a canary, such as "10%".
+        share: Option<String>,
+    },
+    /// A rollout was decided: who serves now will go on to serve.
+    RolloutDecided {
+        /// Its number in the pool.
+        rollout: u64,
+        /// `moved`, `failed`, `reverted` or `aborted`.
+        decided: &'static str,
+        /// In words.
+        cause: String,
+        /// From its begin.
+        took: Duration,
+    },
+    /// Those that a rollout took out have all ended.
+    RolloutEnded {
+        /// Its number in the pool.
+        rollout: u64,
+        /// `clean`, `forced`, `restored`, `standby` or `none`.
+        taken_out: &'static str,
+    },
+    /// A pool holds its requests from now on.
+    Paused {
+        /// After so long it resumes by itself.
+        ttl: Duration,
+    },
+    /// A pool lets its requests go.
+    Resumed {
+        /// `asked`, `ttl` (its time was over) or `in_flight` (requests did not end in time).
+        cause: &'static str,
+        /// Requests that were held then.
+        held: usize,
+    },
     /// The configuration was read again and applied.
     Reloaded {
         /// In words, such as "2 backends added, 1 drained".
@@ -117,6 +167,12 @@ impl Happening {
             Self::DrainProgress { .. } => "drain_progress",
             Self::DrainEnded { .. } => "drain_ended",
             Self::Closed { .. } => "closed",
+            Self::RolloutBegun { .. } => "rollout_begun",
+            Self::RolloutPhase { .. } => "rollout_phase",
+            Self::RolloutDecided { .. } => "rollout_decided",
+            Self::RolloutEnded { .. } => "rollout_ended",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
             Self::Reloaded { .. } => "reloaded",
             Self::ReloadRejected { .. } => "reload_rejected",
         }
@@ -149,6 +205,34 @@ impl Happening {
                 "outcome={outcome} took={took:?} cut_requests={cut_requests} cut_tunnels={cut_tunnels}"
             ),
             Self::Closed { requests, tunnels } => format!("requests={requests} tunnels={tunnels}"),
+            Self::RolloutBegun {
+                rollout,
+                kind,
+                added,
+                replaced,
+            } => {
+                let (added, replaced) = (added.join(","), replaced.join(","));
+                format!("rollout={rollout} kind={kind} added={added} replaced={replaced}")
+            }
+            Self::RolloutPhase {
+                rollout,
+                phase,
+                share,
+            } => match share {
+                Some(share) => format!("rollout={rollout} phase={phase} share={share}"),
+                None => format!("rollout={rollout} phase={phase}"),
+            },
+            Self::RolloutDecided {
+                rollout,
+                decided,
+                cause,
+                took,
+            } => format!("rollout={rollout} decided={decided} took={took:?} cause={cause:?}"),
+            Self::RolloutEnded { rollout, taken_out } => {
+                format!("rollout={rollout} taken_out={taken_out}")
+            }
+            Self::Paused { ttl } => format!("ttl={ttl:?}"),
+            Self::Resumed { cause, held } => format!("cause={cause} held={held}"),
             Self::Reloaded { summary } => format!("summary={summary:?}"),
             Self::ReloadRejected { problems } => format!("problems={problems}"),
         }

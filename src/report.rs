@@ -4,6 +4,7 @@
 //! Fields are added, never renamed or removed: scripts read them.
 
 mod event;
+mod rollout;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 use crate::outcome::Outcome;
 
 pub use event::{EventRecord, GapCause, Particulars};
+pub use rollout::{ErrorShares, PauseStatus, PhaseTimes, RolloutBackend, RolloutStatus};
 
 /// The answer of every operation on a backend, problem documents included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -32,6 +34,9 @@ pub struct Answer {
     pub safe_to_kill: bool,
     /// The drain, if there is or was one.
     pub drain: Option<DrainStatus>,
+    /// The rollout that it is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// What was done but deserves a look.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -49,6 +54,7 @@ impl Answer {
             serving: Vec::new(),
             safe_to_kill: false,
             drain: None,
+            rollout: None,
             warnings: Vec::new(),
         }
     }
@@ -171,6 +177,12 @@ pub struct PoolStatus {
     pub held: usize,
     /// The file no longer names it.
     pub leaving: bool,
+    /// Its requests are held until somebody resumes it.
+    #[serde(default)]
+    pub paused: Option<PauseStatus>,
+    /// The rollout under way.
+    #[serde(default)]
+    pub rollout: Option<RolloutStatus>,
     /// In the order they were added.
     pub backends: Vec<BackendStatus>,
 }

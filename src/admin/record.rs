@@ -91,6 +91,48 @@ fn particulars(happening: &Happening) -> Particulars {
             cut_tunnels,
         },
         Happening::Closed { requests, tunnels } => Particulars::Closed { requests, tunnels },
+        Happening::RolloutBegun {
+            rollout,
+            kind,
+            added,
+            replaced,
+        } => Particulars::RolloutBegun {
+            rollout,
+            kind: kind.to_owned(),
+            added,
+            replaced,
+        },
+        Happening::RolloutPhase {
+            rollout,
+            phase,
+            share,
+        } => Particulars::RolloutPhase {
+            rollout,
+            phase: phase.to_owned(),
+            share,
+        },
+        Happening::RolloutDecided {
+            rollout,
+            decided,
+            cause,
+            took,
+        } => Particulars::RolloutDecided {
+            rollout,
+            decided: decided.to_owned(),
+            cause,
+            took_ms: millis(took),
+        },
+        Happening::RolloutEnded { rollout, taken_out } => Particulars::RolloutEnded {
+            rollout,
+            taken_out: taken_out.to_owned(),
+        },
+        Happening::Paused { ttl } => Particulars::Paused {
+            ttl_ms: millis(ttl),
+        },
+        Happening::Resumed { cause, held } => Particulars::Resumed {
+            cause: cause.to_owned(),
+            held,
+        },
         Happening::Reloaded { summary } => Particulars::Reloaded { summary },
         Happening::ReloadRejected { problems } => Particulars::ReloadRejected { problems },
     }

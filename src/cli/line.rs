@@ -88,6 +88,44 @@ fn words(what: &Particulars) -> String {
             format!("{outcome} after {}{cut}", span(*took_ms))
         }
         Particulars::Closed { requests, tunnels } => format!("cut {}", both(*requests, *tunnels)),
+        Particulars::RolloutBegun {
+            rollout,
+            kind,
+            added,
+            replaced,
+        } => format!(
+            "{kind} {rollout}: {} for {}",
+            added.join(", "),
+            match replaced.is_empty() {
+                true => "none".to_owned(),
+                false => replaced.join(", "),
+            }
+        ),
+        Particulars::RolloutPhase {
+            rollout,
+            phase,
+            share,
+        } => match share {
+            Some(share) => format!("rollout {rollout}: {phase} with {share}"),
+            None => format!("rollout {rollout}: {phase}"),
+        },
+        Particulars::RolloutDecided {
+            rollout,
+            decided,
+            cause,
+            took_ms,
+        } => format!(
+            "rollout {rollout}: {decided} after {}: {cause}",
+            span(*took_ms)
+        ),
+        Particulars::RolloutEnded { rollout, taken_out } => {
+            format!("rollout {rollout}: taken out: {taken_out}")
+        }
+        Particulars::Paused { ttl_ms } => format!("for {} at most", span(*ttl_ms)),
+        Particulars::Resumed { cause, held } => {
+            let held = plural(u32::try_from(*held).unwrap_or(u32::MAX), "request");
+            format!("{cause}, {held} held")
+        }
         Particulars::Reloaded { summary } => summary.clone(),
         Particulars::ReloadRejected { problems } => {
             let problems = plural(u32::try_from(*problems).unwrap_or(u32::MAX), "problem");

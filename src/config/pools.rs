@@ -13,7 +13,7 @@ use super::reader::{Spot, Zero};
 use super::section::Section;
 use super::{health, keys};
 use crate::spec::{Address, BackendId, BackendSpec, Balance, DrainSpec, HoldSpec, OnTimeout};
-use crate::spec::{PoolName, PoolSettings, PoolSpec, TimeoutSpec, TunnelSpec, Weight};
+use crate::spec::{PoolName, PoolSettings, PoolSpec, RolloutSpec, TimeoutSpec, TunnelSpec, Weight};
 
 /// Pools. Each costs a prober, metrics and a place in every snapshot.
 pub const POOLS_MAX: usize = 1000;
@@ -83,6 +83,7 @@ fn read_pool(key: &str, spot: &Spot<'_>) -> Option<PoolSpec> {
             drain,
             hold,
             timeouts,
+            rollout: RolloutSpec::default(),
         },
         backends: backends.unwrap_or_default(),
     })

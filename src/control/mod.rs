@@ -23,6 +23,7 @@ mod ended;
 mod file;
 mod live;
 mod removal;
+mod rollouts;
 mod view;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ use crate::spec::{Address, PoolName, Target, Topology};
 
 pub use drains::{DrainCall, Wait};
 pub use live::AddCall;
+pub use rollouts::{Incoming, Replace, RollbackCall, RolloutCall, RolloutClocks};
 
 /// The longest that any caller may wait for an answer.
 pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);

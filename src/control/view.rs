@@ -120,6 +120,8 @@ fn pool_status(pool: &Pool) -> PoolStatus {
         eligible: pool.eligible(),
         held: pool.hold.len(),
         leaving: pool.leaving,
+        paused: None,
+        rollout: None,
         backends: backends.collect(),
     }
 }

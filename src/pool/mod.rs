@@ -20,6 +20,7 @@
 pub mod hold;
 pub mod merge;
 pub mod model;
+pub mod rollout;
 pub mod route;
 pub mod select;
 
@@ -367,8 +368,8 @@ fn new_backend(pool: &PoolName, member: &Member, admission: Admission) -> Backen
 pub(crate) mod testing {
     use super::*;
     use crate::spec::{
-        Address, BackendId, DrainSpec, HealthSpec, HoldSpec, Origin, ProbeKind, Target,
-        TimeoutSpec, Weight,
+        Address, BackendId, DrainSpec, HealthSpec, HoldSpec, Origin, ProbeKind, RolloutSpec,
+        Target, TimeoutSpec, Weight,
     };
 
     pub(crate) fn settings() -> PoolSettings {
@@ -378,6 +379,7 @@ pub(crate) mod testing {
             drain: DrainSpec::default(),
             hold: HoldSpec::default(),
             timeouts: TimeoutSpec::default(),
+            rollout: RolloutSpec::default(),
         }
     }
 

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::rollout::{Past, Pause, Rollout};
 use crate::backend::Generation;
 use crate::spec::{
     Address, BackendId, BackendSpec, DrainSpec, Intent, Origin, PoolName, Target, Weight,
@@ -46,6 +47,20 @@ pub struct PoolModel {
     /// The file no longer names this pool; it goes when its last member has.
     #[serde(default)]
     pub leaving: bool,
+    /// The rollout under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// The number of the last rollout.
+    #[serde(default)]
+    pub rollouts: u64,
+    /// Those that were decided, oldest first, at most [`HISTORY_MAX`].
+    ///
+    /// [`HISTORY_MAX`]: super::rollout::HISTORY_MAX
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Past>,
+    /// Its requests are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
 }
 
 /// What the operator wants of one generation.

@@ -97,6 +97,56 @@ pub enum Particulars {
         /// Tunnels that were cut.
         tunnels: u32,
     },
+    /// A rollout began.
+    RolloutBegun {
+        /// Its number in the pool.
+        rollout: u64,
+        /// `rollout` or `rollback`.
+        kind: String,
+        /// The ids of those that come.
+        added: Vec<String>,
+        /// The ids of those that go.
+        replaced: Vec<String>,
+    },
+    /// A rollout went on to its next phase, or its canary got another share.
+    RolloutPhase {
+        /// Its number in the pool.
+        rollout: u64,
+        /// `canary` or `bake`.
+        phase: String,
+        /// Of a canary, such as `10%`.
+        share: Option<String>,
+    },
+    /// A rollout was decided: who serves now will go on to serve.
+    RolloutDecided {
+        /// Its number in the pool.
+        rollout: u64,
+        /// `moved`, `failed`, `reverted` or `aborted`.
+        decided: String,
+        /// In words.
+        cause: String,
+        /// From its begin, in milliseconds.
+        took_ms: f64,
+    },
+    /// Those that a rollout took out have all ended.
+    RolloutEnded {
+        /// Its number in the pool.
+        rollout: u64,
+        /// `clean`, `forced`, `restored`, `standby` or `none`.
+        taken_out: String,
+    },
+    /// A pool holds its requests from now on.
+    Paused {
+        /// After so long it resumes by itself, in milliseconds.
+        ttl_ms: f64,
+    },
+    /// A pool lets its requests go.
+    Resumed {
+        /// `asked`, `ttl` (its time was over) or `in_flight` (requests did not end in time).
+        cause: String,
+        /// Requests that were held then.
+        held: usize,
+    },
     /// The configuration was read again and applied.
     Reloaded {
         /// What it changed, in words.
@@ -141,6 +191,12 @@ impl Particulars {
             Self::DrainProgress { .. } => "drain_progress",
             Self::DrainEnded { .. } => "drain_ended",
             Self::Closed { .. } => "closed",
+            Self::RolloutBegun { .. } => "rollout_begun",
+            Self::RolloutPhase { .. } => "rollout_phase",
+            Self::RolloutDecided { .. } => "rollout_decided",
+            Self::RolloutEnded { .. } => "rollout_ended",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
             Self::Reloaded { .. } => "reloaded",
             Self::ReloadRejected { .. } => "reload_rejected",
             Self::Gap { .. } => "gap",

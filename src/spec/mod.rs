@@ -8,13 +8,14 @@
 //! is judged where it is put together.
 //!
 //! By noun: `names`, `address`, `backend` (one backend: its share, who put it there, what the
-//! operator wants of it), `settings` (of a pool and of the client side), `topology` (the pools and
+//! operator wants of it), `rollout` (what one is asked to keep), `settings` (of a pool and of the client side), `topology` (the pools and
 //! routes of a configuration). Defaults live beside the field they belong to, once. All of it is
 //! used by the names given here.
 
 mod address;
 mod backend;
 mod names;
+mod rollout;
 mod settings;
 mod topology;
 
@@ -23,6 +24,7 @@ pub use address::{
 };
 pub use backend::{BackendSpec, Intent, Origin, Weight};
 pub use names::{BackendId, NAME_BYTES_MAX, PoolName, parse_name};
+pub use rollout::{RolloutSpec, Share, Sticky};
 pub use settings::{
     Balance, ClientSpec, DrainSpec, HealthSpec, HoldSpec, OnTimeout, PoolSettings, ProbeKind,
     Statuses, TimeoutSpec, TunnelSpec,

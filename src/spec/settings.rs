@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::IpNet;
+use super::{IpNet, RolloutSpec};
 
 /// The settings of a pool: everything but its backends. Only the file changes them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +26,8 @@ pub struct PoolSettings {
     pub hold: HoldSpec,
     /// Clocks of an exchange.
     pub timeouts: TimeoutSpec,
+    /// Default clocks and thresholds of a rollout.
+    pub rollout: RolloutSpec,
 }
 
 /// How a pool picks among its eligible backends.
@@ -140,7 +142,8 @@ pub struct DrainSpec {
     pub timeout: Duration,
     /// What `timeout` and `idle_timeout` do.
     pub on_timeout: OnTimeout,
-    /// An exchange on which no byte moved for so long is subject to `on_timeout`.
+    /// A request on which no byte moved for so long is subject to `on_timeout`; a tunnel only where
+    /// nothing else ever closes it (`close_after` is `never`).
     pub idle_timeout: Duration,
     /// Tunnels have clocks of their own.
     pub tunnels: TunnelSpec,

@@ -205,6 +205,8 @@ fn a_status_is_an_aligned_table() {
         eligible: 1,
         held: 0,
         leaving,
+        paused: None,
+        rollout: None,
         backends,
     };
     let status = Status {

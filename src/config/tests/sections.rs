@@ -35,6 +35,7 @@ fn what_is_left_out_is_at_its_default() {
                     drain: DrainSpec::default(),
                     hold: HoldSpec::default(),
                     timeouts: TimeoutSpec::default(),
+                    rollout: RolloutSpec::default(),
                 },
                 backends: Vec::new(),
             }],
@@ -161,6 +162,7 @@ fn a_pool_reads_every_key() {
             tunnel_idle: secs(4),
             upstream_idle: Duration::from_millis(5),
         },
+        rollout: RolloutSpec::default(),
     };
     let pool = &config.topology.pools[0];
     assert_eq!(pool.settings, expected);

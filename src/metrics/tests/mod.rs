@@ -43,7 +43,7 @@ fn publish(pools: &Pools, of: &[(&str, &[(u64, Intent)])]) {
             .iter()
             .map(|(n, intent)| member(*n, *intent))
             .collect(),
-        leaving: false,
+        ..PoolModel::default()
     };
     let model = Model {
         next_generation: 10_000,

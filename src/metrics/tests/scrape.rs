@@ -94,7 +94,7 @@ fn two_generations_of_one_id_are_two_series() {
     publish(&metrics.pools, &[("web", &[])]);
     let pool = PoolModel {
         members: vec![old, new],
-        leaving: false,
+        ..PoolModel::default()
     };
     let model = Model {
         next_generation: 3,

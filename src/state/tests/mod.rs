@@ -51,7 +51,7 @@ impl Place {
 fn model(number: u64) -> Model {
     let pool = PoolModel {
         members: vec![member(number, Intent::Active)],
-        leaving: false,
+        ..PoolModel::default()
     };
     Model {
         next_generation: number + 1,
