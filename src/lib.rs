@@ -42,6 +42,7 @@ pub mod outcome;
 pub mod pool;
 pub mod proxy;
 pub mod report;
+pub mod rollout;
 pub mod server;
 pub mod shutdown;
 pub mod spec;

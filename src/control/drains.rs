@@ -33,7 +33,7 @@ pub struct DrainCall {
 }
 
 impl DrainCall {
-    fn over(&self, defaults: DrainSpec) -> DrainSpec {
+    pub(super) fn over(&self, defaults: DrainSpec) -> DrainSpec {
         let mut spec = defaults;
         spec.wait = self.wait.unwrap_or(spec.wait);
         spec.timeout = self.timeout.unwrap_or(spec.timeout);
@@ -154,22 +154,18 @@ impl Control {
             return Ok((drain, call.wait.unwrap_or(defaults.wait)));
         }
         let clocks = call.over(defaults);
+        model
+            .free(pool, member.generation)
+            .map_err(|refusal| stopped(refusal.into()))?;
         if !call.force {
             self.is_safe_to_take_out(&model, pool, &member)?;
         }
         let mut next = model.clone();
         let now = now_millis();
         next.set_intent(pool, member.generation, Intent::Draining, Some(clocks), now);
-        self.prepare_drain(pool, &member, clocks);
-        if let Err(stop) = self.commit(&mut model, next, None).await {
-            self.drains
-                .lock()
-                .expect("drains lock")
-                .remove(&member.generation);
-            return Err(stopped(stop));
-        }
-        self.emit_intent(Some(actor), pool, &member, Intent::Draining);
-        let drain = self.start_drain(pool, &member);
+        let committed = self.commit_intents(Some(actor), &mut model, next, pool);
+        committed.await.map_err(stopped)?;
+        let drain = self.drain_of(member.generation);
         let drain = drain.ok_or_else(|| stopped(Stop::Sealed))?;
         Ok((drain, clocks.wait))
     }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Actor, Control, Stop, unix_millis};
+use super::{Actor, Control, Stop, now_millis, unix_millis};
 use crate::backend::{Cuts, Generation};
 use crate::drain::{Drain, End};
 use crate::events::{About, Happening};
 use crate::outcome::Outcome;
 use crate::pool::model::{Drained, Member, Model};
+use crate::pool::rollout::TakenOut;
+use crate::rollout::steps;
 use crate::spec::PoolName;
 
 impl Control {
@@ -49,11 +51,15 @@ impl Control {
             cut_requests: cuts.requests,
             cut_tunnels: cuts.tunnels,
         };
+        let generation = drain.backend().generation();
         let mut next = model.clone();
-        next.change(pool, drain.backend().generation(), |member| {
+        next.change(pool, generation, |member| {
             member.drained = Some(drained);
         });
-        self.commit(model, next, None).await
+        let ended = steps::note_out(&mut next, pool, generation, how_of(drain), now_millis());
+        self.commit(model, next, None).await?;
+        self.tell_taken_out(pool, ended);
+        Ok(())
     }
 
     /// Takes over what an earlier process of the proxy has stored of a drain's end.
@@ -81,9 +87,14 @@ impl Control {
     ) -> Result<(), Stop> {
         let before = model.clone();
         let mut next = model.clone();
+        // Nothing is forgotten that is not sealed.
+        let drain = self.drain_of(member.generation);
+        let how = drain.map_or(TakenOut::Clean, |drain| how_of(&drain));
+        let ended = steps::note_out(&mut next, pool, member.generation, how, now_millis());
         next.remove(pool, member.generation);
         self.commit(model, next, None).await?;
         self.tell_forgotten(actor, &before, model);
+        self.tell_taken_out(pool, ended);
         Ok(())
     }
 
@@ -108,6 +119,14 @@ impl Control {
             drain.restored();
             emit_end(self, &drain);
         }
+    }
+}
+
+/// How a drain that is over ended, as a rollout's record has it.
+fn how_of(drain: &Drain) -> TakenOut {
+    match drain.cuts().is_empty() {
+        true => TakenOut::Clean,
+        false => TakenOut::Forced,
     }
 }
 

@@ -11,8 +11,9 @@ use crate::events::{About, Happening};
 use crate::outcome::Outcome;
 use crate::pool::FileSettings;
 use crate::pool::merge::Merged;
-use crate::pool::model::{Member, Model};
+use crate::pool::model::{Member, Model, Refusal};
 use crate::report::Answer;
+use crate::rollout::steps;
 use crate::spec::{Address, PoolName, Target, Topology};
 
 /// Names resolved at once while reading a file.
@@ -43,6 +44,7 @@ impl Control {
             self.prepare_drain(pool, member, member.drain.unwrap_or_default());
             self.start_drain(pool, member);
         }
+        self.resume_courses(&model);
         warnings.extend(merged.warnings);
         Ok(warnings)
     }
@@ -113,8 +115,12 @@ impl Control {
         let is_drained = |generation| self.is_drained(generation);
         next.next_generation = next.next_generation.max(1);
         let merged = next.merge(file, targets, &is_drained, now_millis());
-        if admission == Admission::AtStart {
-            forget_lost(&mut next);
+        match admission {
+            Admission::AtStart => {
+                forget_lost(&mut next);
+                steps::settle(&mut next, now_millis());
+            }
+            Admission::Added => unhindered(model, &next)?,
         }
         let settings = FileSettings {
             topology: file,
@@ -187,6 +193,22 @@ impl Control {
             false => Err(problems.join("\n")),
         }
     }
+}
+
+/// A file that changes what a rollout under way is about is refused as a whole.
+fn unhindered(before: &Model, next: &Model) -> Result<(), Refusal> {
+    for (pool, of) in &before.pools {
+        let Some(rollout) = &of.rollout else {
+            continue;
+        };
+        for named in rollout.new.iter().chain(&rollout.old) {
+            let member = |model: &Model| model.member(pool, named.generation).cloned();
+            if member(before) != member(next) {
+                before.free(pool, named.generation)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What the file lost is drained and removed; a process that just started holds nothing of it.

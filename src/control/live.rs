@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ADD_WAIT, Actor, Control, Stop, deadline_in, now_millis};
-use crate::backend::{Backend, Health};
+use crate::backend::{Backend, Generation, Health};
 use crate::drain;
 use crate::events::Happening;
 use crate::outcome::Outcome;
 use crate::pool::model::{Added, BackendRef, Member, Model, NewMember};
+use crate::pool::rollout::TakenOut;
 use crate::report::Answer;
+use crate::rollout::steps;
 use crate::spec::{Address, BackendId, DrainSpec, Intent, Origin, PoolName, Weight};
 
 /// What `add` is told.
@@ -103,6 +105,9 @@ impl Control {
                 Err(refusal) => return control.stopped(refusal.into(), &pool, Some(&backend)),
             };
             if member.weight != weight {
+                if let Err(refusal) = model.free(&pool, member.generation) {
+                    return control.stopped(refusal.into(), &pool, Some(&backend));
+                }
                 let mut next = model.clone();
                 next.change(&pool, member.generation, |member| member.weight = weight);
                 if let Err(stop) = control.commit(&mut model, next, None).await {
@@ -219,6 +224,9 @@ impl Control {
             let message = format!("{name} was taken out meanwhile");
             return self.answer(Outcome::Refused, message, pool, member.generation);
         }
+        if let Err(refusal) = model.free(pool, member.generation) {
+            return self.stopped(refusal.into(), pool, None);
+        }
         match self.take_back(&mut model, pool, &now, &backend).await {
             Ok(true) => {}
             Ok(false) => {
@@ -292,6 +300,9 @@ impl Control {
         if member.intent == intent {
             return Ok(member);
         }
+        model
+            .free(pool, member.generation)
+            .map_err(|refusal| stopped(refusal.into()))?;
         if member.intent == Intent::Active && !force {
             self.is_safe_to_take_out(&model, pool, &member)?;
         }
@@ -300,10 +311,16 @@ impl Control {
             next.set_intent(pool, member.generation, intent, None, now_millis());
             self.conflict_of_restored(&next, pool, &member)
                 .map_err(stopped)?;
-            match self.commit(&mut model, next, None).await {
+            let ended = match member.intent {
+                Intent::Draining => note_restored(&mut next, pool, member.generation),
+                _ => Vec::new(),
+            };
+            match self
+                .commit_intents(Some(actor), &mut model, next, pool)
+                .await
+            {
                 Ok(()) => {
-                    self.emit_intent(Some(actor), pool, &member, intent);
-                    self.end_restored(member.generation);
+                    self.tell_taken_out(pool, ended);
                     let member = model.member(pool, member.generation).cloned();
                     return Ok(member.expect("it was changed just now"));
                 }
@@ -414,4 +431,13 @@ impl Control {
         };
         self.answer(outcome, message, pool, member.generation)
     }
+}
+
+/// One that a rollout took out serves again: its record says so.
+fn note_restored(
+    next: &mut Model,
+    pool: &PoolName,
+    generation: Generation,
+) -> Vec<(u64, TakenOut)> {
+    steps::note_out(next, pool, generation, TakenOut::Restored, now_millis())
 }

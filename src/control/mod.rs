@@ -45,10 +45,12 @@ use crate::outcome::Outcome;
 use crate::pool::model::{BackendRef, Member, Model, Refusal, UnixMillis};
 use crate::pool::{Entry, FileSettings, Pools};
 use crate::report::Answer;
-use crate::spec::{Address, PoolName, Target, Topology};
+use crate::spec::{Address, Intent, PoolName, Target, Topology};
 
 pub use drains::{DrainCall, Wait};
 pub use live::AddCall;
+use rollouts::Course;
+
 pub use rollouts::{Incoming, Replace, RollbackCall, RolloutCall, RolloutClocks};
 
 /// The longest that any caller may wait for an answer.
@@ -116,6 +118,8 @@ pub struct Control {
     reloading: tokio::sync::Mutex<()>,
     /// The drain of each generation that is draining or drained.
     drains: Mutex<HashMap<Generation, Arc<Drain>>>,
+    /// The course of each pool's rollout, while one is under way.
+    courses: Mutex<HashMap<PoolName, Arc<Course>>>,
 }
 
 /// What a control is made of.
@@ -159,6 +163,17 @@ impl Stop {
                         Outcome::Unknown,
                         Some("`tidegate status` lists the pools".to_owned()),
                     ),
+                    (
+                        Refusal::InRollout {
+                            pool, backend: _, ..
+                        },
+                        _,
+                    ) => (
+                        Outcome::Refused,
+                        Some(format!(
+                            "`tidegate abort {pool}` takes the rollout back, `tidegate status {pool}` shows it"
+                        )),
+                    ),
                     _ => (Outcome::Refused, None),
                 };
                 let mut answer = Answer::new(outcome, refusal.to_string());
@@ -190,6 +205,7 @@ impl Control {
             model: tokio::sync::Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
             drains: Mutex::default(),
+            courses: Mutex::default(),
         })
     }
 
@@ -234,6 +250,56 @@ impl Control {
             return Err(Stop::Sealed);
         }
         *model = next;
+        Ok(())
+    }
+
+    /// [`Control::commit`] for a model in which intents of one pool's members changed, with what follows:
+    /// drains begin, those that were taken back end, and all of it is told. The caller holds the change
+    /// lock.
+    async fn commit_intents(
+        self: &Arc<Self>,
+        actor: Option<&Actor>,
+        model: &mut Model,
+        next: Model,
+        pool: &PoolName,
+    ) -> Result<(), Stop> {
+        let before = model.clone();
+        let changed: Vec<(Option<Member>, Member)> = next
+            .pools
+            .get(pool)
+            .iter()
+            .flat_map(|of| &of.members)
+            .map(|is| (before.member(pool, is.generation).cloned(), is.clone()))
+            .filter(|(was, is)| was.as_ref().is_none_or(|was| was.intent != is.intent))
+            .collect();
+        let draining = |(_, is): &&(Option<Member>, Member)| is.intent == Intent::Draining;
+        for (_, is) in changed.iter().filter(draining) {
+            self.prepare_drain(pool, is, is.drain.unwrap_or_default());
+        }
+        if let Err(stop) = self.commit(model, next, None).await {
+            let mut drains = self.drains.lock().expect("drains lock");
+            for (_, is) in changed.iter().filter(draining) {
+                drains.remove(&is.generation);
+            }
+            return Err(stop);
+        }
+        self.tell_forgotten(actor, &before, model);
+        for (was, is) in &changed {
+            let Some(was) = was else {
+                let happening = Happening::Added {
+                    address: is.address.to_string(),
+                    intent: is.intent.as_str(),
+                };
+                self.emit(actor, is, pool, happening);
+                continue;
+            };
+            self.emit_intent(actor, pool, was, is.intent);
+            match (was.intent, is.intent) {
+                (_, Intent::Draining) => drop(self.start_drain(pool, is)),
+                (Intent::Draining, _) => self.end_restored(is.generation),
+                _ => {}
+            }
+        }
         Ok(())
     }
 

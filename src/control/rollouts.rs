@@ -1,22 +1,42 @@
 //! Rollouts: moving a pool from one set of backends to another as one transaction.
+//!
+//! What is decided, and the steps, are in [`crate::rollout`]; here they are taken: under the change
+//! lock, stored, published, told. A rollout under way has a [`Course`], which its own task drives
+//! (`course`) and which every caller that waits for it watches; `commands` are those that step in
+//! (share, promote, abort, rollback), `told` is what is said of it.
+//!
+//! What always holds: the model says where a rollout stands, the course only follows it; whoever
+//! takes a step holds the lock and has looked that the rollout is still the one, in the phase, that
+//! it means. So a command and the course never both decide.
+
+mod commands;
+mod course;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::drains::DrainCall;
-use super::{Actor, Control};
-use crate::outcome::Outcome;
-use crate::report::{Answer, RolloutStatus};
-use crate::spec::{Address, BackendId, PoolName, Share, Sticky, Weight};
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
 
-/// Which backends a rollout takes out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Replace {
-    /// Every active one that it does not bring in.
-    All,
-    /// These.
-    These(Vec<BackendId>),
-}
+use super::drains::DrainCall;
+use super::{Actor, Control, Stop, deadline_in, now_millis};
+use crate::backend::{Generation, Tally};
+use crate::events::{About, Happening};
+use crate::outcome::Outcome;
+use crate::pool::model::{Model, NewMember};
+use crate::pool::rollout::{Decided, Named, Past, TakenOut};
+use crate::report::{Answer, RolloutStatus};
+use crate::rollout::plan::{NoPlan, Plan, Planned, Wish, plan};
+use crate::rollout::steps::{self, Terms};
+use crate::spec::{
+    Address, BackendId, Intent, Origin, PoolName, RolloutSpec, Share, Sticky, Weight,
+};
+
+pub use crate::rollout::plan::Replace;
+
+pub(super) use course::Course;
+use told::{Waiting, ids};
 
 /// One backend that a rollout brings in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +49,7 @@ pub struct Incoming {
     pub weight: Weight,
 }
 
-/// How a rollout differs from its pool's defaults; see [`crate::spec::RolloutSpec`].
+/// How a rollout differs from its pool's defaults; see [`RolloutSpec`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RolloutClocks {
     /// See there.
@@ -46,6 +66,21 @@ pub struct RolloutClocks {
     pub error_margin: Option<Share>,
     /// See there.
     pub sticky: Option<Sticky>,
+}
+
+impl RolloutClocks {
+    fn over(&self, defaults: &RolloutSpec) -> RolloutSpec {
+        let sticky = self.sticky.clone();
+        RolloutSpec {
+            min_healthy_time: self.min_healthy_time.unwrap_or(defaults.min_healthy_time),
+            healthy_deadline: self.healthy_deadline.unwrap_or(defaults.healthy_deadline),
+            bake: self.bake.unwrap_or(defaults.bake),
+            auto_revert: self.auto_revert.unwrap_or(defaults.auto_revert),
+            min_requests: self.min_requests.unwrap_or(defaults.min_requests),
+            error_margin: self.error_margin.unwrap_or(defaults.error_margin),
+            sticky: sticky.or_else(|| defaults.sticky.clone()),
+        }
+    }
 }
 
 /// What `rollout` is told.
@@ -87,55 +122,316 @@ pub struct RollbackCall {
     pub drain: DrainCall,
 }
 
+/// What a call for a rollout comes to, at first.
+enum Begun {
+    /// It is under way.
+    Course(Arc<Course>),
+    /// A call with that key was decided before.
+    Past(Box<Past>),
+    /// Nothing has to be done, or is.
+    Answered(Box<Answer>),
+    /// Another one is in the way.
+    Hindered(Arc<Course>, Box<Answer>),
+}
+
 impl Control {
     /// Moves a pool to new backends and answers when it is decided and the old ones are drained.
     pub async fn rollout(
         self: &Arc<Self>,
-        _actor: Actor,
-        _pool: PoolName,
-        _call: RolloutCall,
+        actor: Actor,
+        pool: PoolName,
+        call: RolloutCall,
     ) -> Answer {
-        Answer::new(Outcome::Error, "skeleton")
-    }
-
-    /// Changes the share of an open canary.
-    pub async fn canary(self: &Arc<Self>, _actor: Actor, _pool: PoolName, _share: Share) -> Answer {
-        Answer::new(Outcome::Error, "skeleton")
-    }
-
-    /// Gives an open canary all of the traffic; from here it goes on as a rollout. `wait` as of its
-    /// drain.
-    pub async fn promote(
-        self: &Arc<Self>,
-        _actor: Actor,
-        _pool: PoolName,
-        _wait: Option<Duration>,
-    ) -> Answer {
-        Answer::new(Outcome::Error, "skeleton")
-    }
-
-    /// Takes back what is under way, or brings back the set before the last rollout.
-    pub async fn rollback(
-        self: &Arc<Self>,
-        _actor: Actor,
-        _pool: PoolName,
-        _call: RollbackCall,
-    ) -> Answer {
-        Answer::new(Outcome::Error, "skeleton")
-    }
-
-    /// Ends a rollout under way the safe way: the old ones serve. `wait` is for the drain of the new.
-    pub async fn abort(
-        self: &Arc<Self>,
-        _actor: Actor,
-        _pool: PoolName,
-        _wait: Option<Duration>,
-    ) -> Answer {
-        Answer::new(Outcome::Error, "skeleton")
+        let control = Arc::clone(self);
+        self.run(async move { control.rollout_now(&actor, &pool, &call).await })
+            .await
     }
 
     /// The rollouts of a pool, the newest first: the one under way, then those that were decided.
-    pub async fn history(&self, _pool: &PoolName) -> Result<Vec<RolloutStatus>, Box<Answer>> {
-        Ok(Vec::new())
+    pub async fn history(&self, pool: &PoolName) -> Result<Vec<RolloutStatus>, Box<Answer>> {
+        let model = self.model.lock().await;
+        let of = model
+            .pool(pool)
+            .map_err(|refusal| Box::new(self.stopped(refusal.into(), pool, None)))?;
+        let under_way = of
+            .rollout
+            .iter()
+            .map(|rollout| self.under_way_status(pool, rollout));
+        let past = of.history.iter().rev().map(|past| self.past_status(past));
+        Ok(under_way.chain(past).collect())
     }
+
+    async fn rollout_now(
+        self: &Arc<Self>,
+        actor: &Actor,
+        pool: &PoolName,
+        call: &RolloutCall,
+    ) -> Answer {
+        let new = match self.resolved(call).await {
+            Ok(new) => new,
+            Err(message) => return self.pool_answer(Outcome::Failed, message, pool),
+        };
+        let until = deadline_in(call.lock_wait);
+        let begun = loop {
+            match self.begin_rollout(actor, pool, call, &new).await {
+                Begun::Hindered(course, answer) => {
+                    let over = timeout_at(until, course.decided()).await;
+                    if over.is_err() || call.lock_wait.is_zero() {
+                        return *answer;
+                    }
+                }
+                begun => break begun,
+            }
+        };
+        let wait = self.patience(pool, &call.drain);
+        match begun {
+            Begun::Course(course) if wait.is_zero() => self.begun_answer(pool, course.number()),
+            Begun::Course(course) => {
+                let for_what = match call.canary {
+                    Some(_) => Waiting::ForCanary,
+                    None => Waiting::ForTheEnd,
+                };
+                self.course_answer(pool, &course, for_what, wait).await
+            }
+            Begun::Past(past) => self.past_answer(pool, &past, wait).await,
+            Begun::Answered(answer) => *answer,
+            Begun::Hindered(_, answer) => *answer,
+        }
+    }
+
+    /// How long the caller of a rollout waits for drains.
+    fn patience(&self, pool: &PoolName, call: &DrainCall) -> Duration {
+        let snapshot = self.pools.load();
+        let default = snapshot.pool(pool).map(|pool| pool.settings.drain.wait);
+        call.wait.unwrap_or(default.unwrap_or_default())
+    }
+
+    async fn resolved(&self, call: &RolloutCall) -> Result<Vec<NewMember>, String> {
+        let resolving = call
+            .add
+            .iter()
+            .map(|new| self.resolver.resolve(&new.address));
+        let targets = join_all(resolving).await;
+        let new = call.add.iter().zip(targets).map(|(new, target)| {
+            let not = |cause| format!("{} could not be resolved: {cause}", new.address);
+            Ok(NewMember {
+                id: new.id.clone(),
+                address: new.address.clone(),
+                target: target.map_err(not)?,
+                weight: new.weight,
+                origin: Origin::Api,
+                intent: Intent::Standby,
+            })
+        });
+        new.collect()
+    }
+
+    async fn begin_rollout(
+        self: &Arc<Self>,
+        actor: &Actor,
+        pool: &PoolName,
+        call: &RolloutCall,
+        new: &[NewMember],
+    ) -> Begun {
+        let mut model = self.model.lock().await;
+        let answered = |answer| Begun::Answered(Box::new(answer));
+        if let Some(key) = &call.key
+            && let Some(known) = self.known_by(&model, pool, key, new)
+        {
+            return known;
+        }
+        let wish = Wish {
+            new: new.to_vec(),
+            replace: call.replace.clone(),
+            min_eligible: call.min_eligible.unwrap_or(1),
+            kills: !call.force && !call.keep_standby,
+        };
+        let is_eligible = self.eligible_in(pool);
+        match plan(&model, pool, &wish, &is_eligible, now_millis()) {
+            Ok(Planned::AlreadyServing { new }) => self.already_serving(&model, pool, &new, call),
+            Ok(Planned::Move(plan)) if call.dry_run => {
+                answered(self.dry_answer(&model, pool, &plan, call))
+            }
+            Ok(Planned::Move(plan)) => {
+                let terms = self.terms(actor, pool, call);
+                match self
+                    .begin_course(actor, &mut model, pool, plan, terms)
+                    .await
+                {
+                    Ok(course) => Begun::Course(course),
+                    Err(stop) => answered(self.stopped(stop, pool, None)),
+                }
+            }
+            Err(NoPlan::UnderWay { .. }) if self.course(pool).is_none() => {
+                answered(self.pool_answer(Outcome::Error, "a rollout has no course", pool))
+            }
+            Err(no @ NoPlan::UnderWay { .. }) => {
+                let answer = Box::new(self.no_plan_answer(pool, &no));
+                match self.course(pool) {
+                    Some(course) => Begun::Hindered(course, answer),
+                    None => Begun::Answered(answer),
+                }
+            }
+            Err(no) => answered(self.no_plan_answer(pool, &no)),
+        }
+    }
+
+    fn terms(&self, actor: &Actor, pool: &PoolName, call: &RolloutCall) -> Terms {
+        let snapshot = self.pools.load();
+        let settings = snapshot.pool(pool).map(|pool| Arc::clone(&pool.settings));
+        let (drain, rollout) = settings.map_or_else(Default::default, |settings| {
+            (settings.drain, settings.rollout.clone())
+        });
+        Terms {
+            key: call.key.clone(),
+            actor: actor.0.clone(),
+            spec: call.clocks.over(&rollout),
+            canary: call.canary,
+            keep_standby: call.keep_standby,
+            drain: call.drain.over(drain),
+            min_eligible: call.min_eligible.unwrap_or(1),
+        }
+    }
+
+    /// A call whose key is known joins the one before; it must be about the same.
+    fn known_by(
+        &self,
+        model: &Model,
+        pool: &PoolName,
+        key: &str,
+        new: &[NewMember],
+    ) -> Option<Begun> {
+        let of = model.pool(pool).ok()?;
+        let is_same = |named: &[Named]| {
+            let same = |(named, new): (&Named, &NewMember)| {
+                named.id == new.id && named.address == new.address
+            };
+            named.len() == new.len() && named.iter().zip(new).all(same)
+        };
+        let (number, others, known) = if let Some(rollout) = &of.rollout
+            && rollout.key.as_deref() == Some(key)
+        {
+            let known = Begun::Course(self.course(pool)?);
+            (rollout.number, &rollout.new, known)
+        } else {
+            let mut newest_first = of.history.iter().rev();
+            let past = newest_first.find(|past| past.key.as_deref() == Some(key))?;
+            (past.number, &past.new, Begun::Past(Box::new(past.clone())))
+        };
+        if is_same(others) {
+            return Some(known);
+        }
+        let message = format!(
+            "the key {key:?} is that of rollout {number} of {pool}, which brought in {}",
+            ids(others)
+        );
+        let answer = self.pool_answer(Outcome::Refused, message, pool);
+        let hint = "a key stands for one rollout; take a new one";
+        Some(Begun::Answered(Box::new(answer.hint(hint))))
+    }
+
+    /// What is to come serves. If it was a rollout that brought it, its answer is repeated: what it took
+    /// out may still drain.
+    fn already_serving(
+        &self,
+        model: &Model,
+        pool: &PoolName,
+        new: &[Generation],
+        call: &RolloutCall,
+    ) -> Begun {
+        let of = model.pools.get(pool);
+        let past = of.and_then(|of| {
+            let mut newest_first = of.history.iter().rev();
+            let brought = |past: &&Past| {
+                let mut named = past.new.iter().map(|named| named.generation);
+                past.decided == Decided::Moved && new.iter().all(|one| named.any(|n| n == *one))
+            };
+            newest_first.find(brought)
+        });
+        if let Some(past) = past
+            && past.taken_out == TakenOut::Draining
+            && !call.dry_run
+        {
+            return Begun::Past(Box::new(past.clone()));
+        }
+        let new: Vec<String> = call.add.iter().map(|new| new.id.to_string()).collect();
+        let message = format!("{pool}: already serving: {}", new.join(", "));
+        let mut answer = self.pool_answer(Outcome::Done, message, pool);
+        // Nothing of what was to go is left, except perhaps on standby, where it may be wanted.
+        answer.safe_to_kill = match past {
+            Some(past) => matches!(past.taken_out, TakenOut::Clean | TakenOut::Forced),
+            None => false,
+        };
+        answer.rollout = past.map(|past| self.past_status(past));
+        Begun::Answered(Box::new(answer))
+    }
+
+    async fn begin_course(
+        self: &Arc<Self>,
+        actor: &Actor,
+        model: &mut Model,
+        pool: &PoolName,
+        plan: Plan,
+        terms: Terms,
+    ) -> Result<Arc<Course>, Stop> {
+        let mut next = model.clone();
+        let is_drained = |generation| self.is_drained(generation);
+        let number = steps::begin(&mut next, pool, plan, terms, &is_drained, now_millis())?;
+        self.commit_intents(Some(actor), model, next, pool).await?;
+        let rollout = model.pools[pool].rollout.as_ref();
+        let rollout = rollout.expect("it was begun just now");
+        let happening = Happening::RolloutBegun {
+            rollout: number,
+            kind: rollout.kind.as_str(),
+            added: ids_of(&rollout.new),
+            replaced: ids_of(&rollout.old),
+        };
+        self.emit_rollout(Some(actor), pool, happening);
+        Ok(self.start_course(pool, rollout))
+    }
+
+    pub(super) fn emit_rollout(
+        &self,
+        actor: Option<&Actor>,
+        pool: &PoolName,
+        happening: Happening,
+    ) {
+        let about = About {
+            pool: Some(pool.to_string()),
+            actor: actor.map(|actor| actor.0.clone()),
+            ..About::default()
+        };
+        self.events.emit(about, happening);
+    }
+
+    /// Tells of the rollouts that have nothing left to end.
+    pub(super) fn tell_taken_out(&self, pool: &PoolName, ended: Vec<(u64, TakenOut)>) {
+        for (rollout, how) in ended {
+            let taken_out = how.as_str();
+            self.emit_rollout(None, pool, Happening::RolloutEnded { rollout, taken_out });
+        }
+    }
+
+    /// Says of a generation whether it is eligible now.
+    fn eligible_in(&self, pool: &PoolName) -> impl Fn(Generation) -> bool + use<> {
+        let snapshot = self.pools.load_full();
+        let pool = snapshot.pool(pool).cloned();
+        move |generation| {
+            let entry = pool.as_ref().and_then(|pool| pool.entry(generation));
+            entry.is_some_and(crate::pool::Entry::is_eligible)
+        }
+    }
+
+    fn tally(&self, pool: &PoolName, generation: Generation) -> Tally {
+        let backend = self.backend(pool, generation);
+        backend.map(|backend| backend.tally()).unwrap_or_default()
+    }
+}
+
+fn ids_of(named: &[Named]) -> Vec<String> {
+    named.iter().map(|named| named.id.to_string()).collect()
+}
+
+fn instant_in(span: Duration) -> Instant {
+    deadline_in(span)
 }

@@ -17,14 +17,15 @@ impl Control {
     /// All pools, by name.
     pub fn status(&self) -> Vec<PoolStatus> {
         let snapshot = self.pools.load_full();
-        snapshot.pools().map(|pool| pool_status(pool)).collect()
+        let pools = snapshot.pools();
+        pools.map(|pool| self.status_of(pool)).collect()
     }
 
     /// One pool.
     pub fn pool_status(&self, pool: &PoolName) -> Result<PoolStatus, Box<Answer>> {
         let snapshot = self.pools.load_full();
         match snapshot.pool(pool) {
-            Some(pool) => Ok(pool_status(pool)),
+            Some(pool) => Ok(self.status_of(pool)),
             None => {
                 let refusal = Refusal::UnknownPool(pool.to_string());
                 Err(Box::new(self.stopped(refusal.into(), pool, None)))
@@ -83,6 +84,20 @@ impl Control {
         self.fill(answer, pool, generation);
     }
 
+    fn status_of(&self, pool: &Pool) -> PoolStatus {
+        let backends = pool.entries.iter().map(|entry| backend_status(pool, entry));
+        PoolStatus {
+            name: pool.name.to_string(),
+            balance: pool.settings.balance.as_str().to_owned(),
+            eligible: pool.eligible(),
+            held: pool.hold.len(),
+            leaving: pool.leaving,
+            paused: None,
+            rollout: self.status_now(&pool.name),
+            backends: backends.collect(),
+        }
+    }
+
     fn fill(&self, answer: &mut Answer, pool: &PoolName, generation: Option<Generation>) {
         let snapshot = self.pools.load();
         let Some(pool) = snapshot.pool(pool) else {
@@ -110,20 +125,6 @@ fn serving(pool: &Pool) -> Vec<Serving> {
             address: entry.member.address.to_string(),
         })
         .collect()
-}
-
-fn pool_status(pool: &Pool) -> PoolStatus {
-    let backends = pool.entries.iter().map(|entry| backend_status(pool, entry));
-    PoolStatus {
-        name: pool.name.to_string(),
-        balance: pool.settings.balance.as_str().to_owned(),
-        eligible: pool.eligible(),
-        held: pool.hold.len(),
-        leaving: pool.leaving,
-        paused: None,
-        rollout: None,
-        backends: backends.collect(),
-    }
 }
 
 fn backend_status(pool: &Pool, entry: &Entry) -> BackendStatus {

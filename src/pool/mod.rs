@@ -35,6 +35,7 @@ use crate::spec::{Intent, PoolName, PoolSettings, Topology};
 
 use hold::Hold;
 use model::{Member, Model};
+use rollout::Rollout;
 use route::Routes;
 use select::Selector;
 
@@ -69,6 +70,8 @@ pub struct Pool {
     pub hold: Arc<Hold>,
     /// The file no longer names it.
     pub leaving: bool,
+    /// The rollout under way.
+    pub rollout: Option<Arc<Rollout>>,
     selector: Selector,
 }
 
@@ -90,6 +93,7 @@ impl Pool {
         entries: Arc<[Entry]>,
         hold: Arc<Hold>,
         leaving: bool,
+        rollout: Option<Arc<Rollout>>,
     ) -> Self {
         let eligible = entries
             .iter()
@@ -103,6 +107,7 @@ impl Pool {
             entries,
             hold,
             leaving,
+            rollout,
             selector,
         }
     }
@@ -114,6 +119,7 @@ impl Pool {
             Arc::clone(&self.entries),
             Arc::clone(&self.hold),
             self.leaving,
+            self.rollout.clone(),
         )
     }
 }
@@ -342,7 +348,8 @@ fn build(before: &Snapshot, model: &Model, file: Option<FileSettings<'_>>) -> Sn
             })
             .collect();
         let hold = earlier.map_or_else(Arc::default, |earlier| Arc::clone(&earlier.hold));
-        let next = Pool::new(name.clone(), settings, entries, hold, pool.leaving);
+        let rollout = pool.rollout.clone().map(Arc::new);
+        let next = Pool::new(name.clone(), settings, entries, hold, pool.leaving, rollout);
         pools.insert(name.clone(), Arc::new(next));
     }
     let routes = match &file {

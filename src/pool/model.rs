@@ -200,6 +200,22 @@ pub enum Refusal {
     /// The pool has as many members as it may.
     #[error("the pool has {MEMBERS_MAX} backends, the most it may have; remove drained ones")]
     PoolIsFull,
+    /// A rollout is about it.
+    #[error(
+        "{pool}/{backend} is part of rollout {number} of {pool}, which is under way: {phase}, by {actor}"
+    )]
+    InRollout {
+        /// The pool.
+        pool: PoolName,
+        /// The id.
+        backend: BackendId,
+        /// The rollout's number.
+        number: u64,
+        /// Where it stands.
+        phase: &'static str,
+        /// Whose it is.
+        actor: String,
+    },
     /// The pool is on its way out.
     #[error("pool {0:?} is leaving: the configuration no longer names it")]
     PoolIsLeaving(PoolName),
@@ -215,7 +231,7 @@ pub enum Added {
 }
 
 /// What an operation needs to know to add a backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMember {
     /// Its id.
     pub id: BackendId,
@@ -256,6 +272,25 @@ impl Model {
         members
             .iter()
             .find(|member| member.generation == generation)
+    }
+
+    /// Refuses what a rollout under way is about.
+    pub fn free(&self, pool: &PoolName, generation: Generation) -> Result<(), Refusal> {
+        let of = self.pools.get(pool);
+        let Some(rollout) = of.and_then(|of| of.held_by(generation)) else {
+            return Ok(());
+        };
+        let member = self.member(pool, generation);
+        let Some(member) = member else {
+            return Ok(());
+        };
+        Err(Refusal::InRollout {
+            pool: pool.clone(),
+            backend: member.id.clone(),
+            number: rollout.number,
+            phase: rollout.phase.as_str(),
+            actor: rollout.actor.clone(),
+        })
     }
 
     /// Changes a member; does nothing if it is gone.

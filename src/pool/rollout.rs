@@ -97,6 +97,9 @@ pub struct Named {
     /// It was in the pool, on standby, before the rollout: it goes back there and is not removed.
     #[serde(default)]
     pub was_here: bool,
+    /// How it ended, once it was taken out and has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<TakenOut>,
 }
 
 /// A rollout under way.
@@ -141,6 +144,16 @@ impl Rollout {
         let mut all = self.new.iter().chain(&self.old);
         all.any(|named| named.generation == generation)
     }
+
+    /// Writes down how long the phase that ends now took.
+    pub fn clock(&mut self, now: UnixMillis) {
+        let took = Some(now.saturating_sub(self.phase_since));
+        match self.phase {
+            Phase::Gate => self.timings.gate_ms = took,
+            Phase::Canary(_) => self.timings.canary_ms = took,
+            Phase::Bake => self.timings.bake_ms = took,
+        }
+    }
 }
 
 /// How a rollout was decided.
@@ -169,22 +182,37 @@ impl Decided {
     }
 }
 
-/// How those that were taken out ended, once all have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// How those that were taken out ended, once all have. In this order the last one of several says how
+/// all did.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TakenOut {
-    /// Some still drain.
-    Draining,
+    /// There were none.
+    None,
+    /// They are on standby.
+    Standby,
     /// All are drained, nothing was cut.
     Clean,
     /// All are drained, something was cut.
     Forced,
     /// At least one was brought back.
     Restored,
-    /// They are on standby.
-    Standby,
-    /// There were none, or they were removed before.
-    None,
+    /// Some still drain.
+    Draining,
+}
+
+impl TakenOut {
+    /// The word used in answers and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Standby => "standby",
+            Self::Clean => "clean",
+            Self::Forced => "forced",
+            Self::Restored => "restored",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 /// A rollout that was decided: one record of a pool's history.

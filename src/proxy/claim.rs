@@ -11,7 +11,8 @@ use super::context::Context;
 use super::failure::Failure;
 use super::relay::{Peer, poll_watch};
 use super::socket;
-use crate::backend::{Claim, Exchange};
+use crate::backend::{Claim, Exchange, Generation};
+use crate::pool::rollout::Phase;
 use crate::pool::{NoClaim, Pool, Pools};
 
 /// How often the kernel is asked whether a client has left whose bytes are no longer read.
@@ -19,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A claim on a backend that was not tried for this exchange yet. A first try is held while no
 /// backend is eligible, and given up when its client leaves. A retry is held only if nothing was wrong
-/// but a kept connection; else it fails the way the try before did.
+/// but a kept connection, or while a rollout may be taken back; else it fails the way the try before did.
 pub(super) async fn claim_or_hold(
     pools: &Pools,
     pool: &Arc<Pool>,
@@ -30,14 +31,33 @@ pub(super) async fn claim_or_hold(
     match pools.claim(&pool.name, exchange, &context.tried) {
         Ok(claim) => Ok(claim),
         Err(NoClaim::NoPool) => Err(Failure::NoRoute),
-        Err(NoClaim::NoBackend) if context.tries > 0 && !context.wants_new_connection => {
+        Err(NoClaim::NoBackend) if is_last_try(pools, pool, context) => {
             Err(context.failure.unwrap_or(Failure::NoBackend))
         }
-        Err(NoClaim::NoBackend) => tokio::select! {
-            claim = Box::pin(held(pools, pool, exchange)) => claim,
-            failure = gone(client) => Err(failure),
-        },
+        Err(NoClaim::NoBackend) => {
+            let avoided = match context.wants_new_connection {
+                true => &[][..],
+                false => &context.tried,
+            };
+            tokio::select! {
+                claim = Box::pin(held(pools, pool, exchange, avoided)) => claim,
+                failure = gone(client) => Err(failure),
+            }
+        }
     }
+}
+
+/// Whether there is nobody left to try. While a rollout may be taken back there is: if the new version
+/// takes no connection, the old ones are about to serve again.
+fn is_last_try(pools: &Pools, pool: &Pool, context: &Context) -> bool {
+    let may_be_taken_back = || {
+        let snapshot = pools.load();
+        let rollout = snapshot
+            .pool(&pool.name)
+            .and_then(|now| now.rollout.as_ref());
+        rollout.is_some_and(|rollout| rollout.phase != Phase::Gate && !rollout.old.is_empty())
+    };
+    context.tries > 0 && !context.wants_new_connection && !may_be_taken_back()
 }
 
 /// Resolves when the client has left. What it sends is read up to one small buffer; past that its end
@@ -52,7 +72,12 @@ async fn gone(client: &mut Peer<Stream>) -> Failure {
     }
 }
 
-async fn held(pools: &Pools, pool: &Arc<Pool>, exchange: &Arc<Exchange>) -> Result<Claim, Failure> {
+async fn held(
+    pools: &Pools,
+    pool: &Arc<Pool>,
+    exchange: &Arc<Exchange>,
+    avoided: &[Generation],
+) -> Result<Claim, Failure> {
     let hold = pool.settings.hold;
     if hold.timeout.is_zero() {
         return Err(Failure::NoBackend);
@@ -73,7 +98,7 @@ async fn held(pools: &Pools, pool: &Arc<Pool>, exchange: &Arc<Exchange>) -> Resu
             > 0;
         if is_served {
             sleep(ticket.release_delay()).await;
-            match pools.claim(&pool.name, exchange, &[]) {
+            match pools.claim(&pool.name, exchange, avoided) {
                 Ok(claim) => return Ok(claim),
                 Err(NoClaim::NoPool) => return Err(Failure::NoRoute),
                 Err(NoClaim::NoBackend) => {}

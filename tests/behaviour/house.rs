@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who may use whom. `main` and `lib` are not modules of this table.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("events", &[]),
     ("spec", &[]),
     ("outcome", &[]),
@@ -13,11 +13,12 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("backend", &["events", "spec"]),
     ("pool", &["backend", "spec"]),
     ("drain", &["backend", "pool", "spec"]),
+    ("rollout", &["backend", "drain", "pool", "spec"]),
     ("health", &["backend", "events", "spec"]),
     (
         "control",
         &[
-            "backend", "drain", "events", "outcome", "pool", "report", "spec",
+            "backend", "drain", "events", "outcome", "pool", "report", "rollout", "spec",
         ],
     ),
     ("state", &["backend", "control", "pool", "spec"]),

@@ -11,6 +11,7 @@ mod histories;
 mod operations;
 mod racing;
 mod reference;
+mod rollouts;
 mod steps;
 mod threads;
 mod waiting;

@@ -1,0 +1,343 @@
+//! Stepping in: the share of a canary, its promotion, abort and rollback.
+//!
+//! Each looks and steps under the change lock, so that it never meets the course of the rollout in the
+//! middle of a step; which of the two comes first decides, and the other finds what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::course::Decision;
+use super::told::{Waiting, ids, probe_of};
+use super::{RollbackCall, ids_of};
+use crate::backend::{Generation, Health};
+use crate::control::{Actor, Control, Stop, now_millis};
+use crate::events::Happening;
+use crate::outcome::Outcome;
+use crate::pool::model::{Model, PoolModel};
+use crate::pool::rollout::{Decided, Named, Past, Phase, Rollout};
+use crate::report::Answer;
+use crate::rollout::plan::{enough, stays};
+use crate::rollout::steps::{self, Terms, WayBack};
+use crate::spec::{Intent, PoolName, Share};
+
+impl Control {
+    /// Changes the share of an open canary.
+    pub async fn canary(self: &Arc<Self>, actor: Actor, pool: PoolName, share: Share) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move {
+            control
+                .set_share(&actor, &pool, share)
+                .await
+                .unwrap_or_else(|answer| *answer)
+        })
+        .await
+    }
+
+    /// Gives an open canary all of the traffic; from here it goes on as a rollout. `wait` as of its
+    /// drain.
+    pub async fn promote(
+        self: &Arc<Self>,
+        actor: Actor,
+        pool: PoolName,
+        wait: Option<Duration>,
+    ) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move {
+            if let Err(answer) = control.begin_promote(&actor, &pool).await {
+                return *answer;
+            }
+            let wait = wait.unwrap_or_else(|| control.patience(&pool, &Default::default()));
+            match control.course(&pool) {
+                Some(course) if wait.is_zero() => control.begun_answer(&pool, course.number()),
+                Some(course) => {
+                    let for_what = Waiting::ForTheEnd;
+                    control.course_answer(&pool, &course, for_what, wait).await
+                }
+                None => control.last_answer(&pool, wait).await,
+            }
+        })
+        .await
+    }
+
+    /// Ends a rollout under way the safe way: the old ones serve. `wait` is for the drain of the new.
+    pub async fn abort(
+        self: &Arc<Self>,
+        actor: Actor,
+        pool: PoolName,
+        wait: Option<Duration>,
+    ) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move {
+            let wait = wait.unwrap_or_else(|| control.patience(&pool, &Default::default()));
+            match control.abort_now(&actor, &pool).await {
+                Ok(decision) => control.taken_back_answer(&pool, &decision, wait).await,
+                Err(answer) => *answer,
+            }
+        })
+        .await
+    }
+
+    /// Takes back what is under way, or brings back the set before the last rollout.
+    pub async fn rollback(
+        self: &Arc<Self>,
+        actor: Actor,
+        pool: PoolName,
+        call: RollbackCall,
+    ) -> Answer {
+        let control = Arc::clone(self);
+        self.run(async move {
+            let wait = control.patience(&pool, &call.drain);
+            match control.roll_back_now(&actor, &pool, &call).await {
+                Ok(decision) if decision.past.decided == Decided::Moved => {
+                    control.decided_answer(&pool, &decision, wait).await
+                }
+                Ok(decision) => control.taken_back_answer(&pool, &decision, wait).await,
+                Err(answer) => *answer,
+            }
+        })
+        .await
+    }
+
+    async fn set_share(
+        self: &Arc<Self>,
+        actor: &Actor,
+        pool: &PoolName,
+        share: Share,
+    ) -> Result<Answer, Box<Answer>> {
+        let mut model = self.model.lock().await;
+        let rollout = self.open_canary(&model, pool)?;
+        if rollout.phase != Phase::Canary(share) {
+            let mut next = model.clone();
+            steps::share(&mut next, pool, share);
+            let committed = self.commit(&mut model, next, None).await;
+            committed.map_err(|stop| Box::new(self.stopped(stop, pool, None)))?;
+            if let Some(rollout) = &model.pools[pool].rollout {
+                self.tell_phase(Some(actor), pool, rollout);
+            }
+        }
+        Ok(self.canary_answer(pool, rollout.number))
+    }
+
+    async fn begin_promote(
+        self: &Arc<Self>,
+        actor: &Actor,
+        pool: &PoolName,
+    ) -> Result<(), Box<Answer>> {
+        let mut model = self.model.lock().await;
+        let rollout = self.open_canary(&model, pool)?;
+        self.all_healthy(pool, &rollout.new)?;
+        let old: Vec<Generation> = rollout.old.iter().map(|named| named.generation).collect();
+        let left = stays(&model.pools[pool], &old, &self.eligible_in(pool));
+        // The new ones are eligible already, and are among those that stay.
+        if let Err(no) = enough(left, rollout.min_eligible) {
+            return Err(Box::new(self.no_plan_answer(pool, &no)));
+        }
+        let opened = self.open_now(Some(actor), &mut model, pool).await;
+        opened.map_err(|stop| Box::new(self.stopped(stop, pool, None)))
+    }
+
+    fn open_canary(&self, model: &Model, pool: &PoolName) -> Result<Rollout, Box<Answer>> {
+        let of = self.pool_of(model, pool)?;
+        let refused = |message: String, hint: String| {
+            let answer = self.pool_answer(Outcome::Refused, message, pool);
+            Box::new(answer.hint(hint))
+        };
+        match &of.rollout {
+            Some(rollout) if matches!(rollout.phase, Phase::Canary(_)) => Ok(rollout.clone()),
+            Some(rollout) => Err(refused(
+                format!(
+                    "{} {} of {pool} is no open canary: {}",
+                    rollout.kind.as_str(),
+                    rollout.number,
+                    rollout.phase.as_str()
+                ),
+                format!("`tidegate status {pool}` shows where it stands"),
+            )),
+            None => Err(refused(
+                format!("no canary is open in {pool}"),
+                format!("`tidegate rollout {pool} --canary 10% ...` opens one"),
+            )),
+        }
+    }
+
+    fn all_healthy(&self, pool: &PoolName, named: &[Named]) -> Result<(), Box<Answer>> {
+        for named in named {
+            let backend = self.backend(pool, named.generation);
+            let is_healthy = backend
+                .as_ref()
+                .is_some_and(|backend| backend.health() == Health::Healthy);
+            if !is_healthy {
+                let why = backend.map_or_else(|| named.id.to_string(), |b| probe_of(&b));
+                let message = format!("{pool}: not healthy now: {why}");
+                let answer = self.pool_answer(Outcome::Refused, message, pool);
+                return Err(Box::new(answer.hint("nothing was changed")));
+            }
+        }
+        Ok(())
+    }
+
+    fn pool_of<'a>(&self, model: &'a Model, pool: &PoolName) -> Result<&'a PoolModel, Box<Answer>> {
+        let found = model.pool(pool);
+        found.map_err(|refusal| Box::new(self.stopped(refusal.into(), pool, None)))
+    }
+
+    async fn abort_now(
+        self: &Arc<Self>,
+        actor: &Actor,
+        pool: &PoolName,
+    ) -> Result<Arc<Decision>, Box<Answer>> {
+        let mut model = self.model.lock().await;
+        if self.pool_of(&model, pool)?.rollout.is_none() {
+            let message = format!("no rollout is under way in {pool}");
+            let answer = self.pool_answer(Outcome::Refused, message, pool);
+            let hint = format!("`tidegate rollback {pool}` brings back the set before");
+            return Err(Box::new(answer.hint(hint)));
+        }
+        self.abort_under_way(actor, &mut model, pool, "aborted")
+            .await
+    }
+
+    async fn abort_under_way(
+        self: &Arc<Self>,
+        actor: &Actor,
+        model: &mut Model,
+        pool: &PoolName,
+        how: &str,
+    ) -> Result<Arc<Decision>, Box<Answer>> {
+        let stopped = |stop| Box::new(self.stopped(stop, pool, None));
+        let drain = self.pool_of(model, pool)?.rollout.as_ref();
+        let way = WayBack {
+            decided: Decided::Aborted,
+            drain: drain.map(|rollout| rollout.drain).unwrap_or_default(),
+        };
+        let cause = format!("{how} by {}", actor.0);
+        let course = self.course(pool);
+        let taken = self.give_back(Some(actor), model, pool, way, cause).await;
+        taken.map_err(stopped)?;
+        match course {
+            // Decided just now, under the lock.
+            Some(course) => Ok(course.decided().await),
+            None => Err(Box::new(self.pool_answer(
+                Outcome::Error,
+                "the rollout had no course",
+                pool,
+            ))),
+        }
+    }
+
+    async fn roll_back_now(
+        self: &Arc<Self>,
+        actor: &Actor,
+        pool: &PoolName,
+        call: &RollbackCall,
+    ) -> Result<Arc<Decision>, Box<Answer>> {
+        let mut model = self.model.lock().await;
+        let of = self.pool_of(&model, pool)?;
+        if let Some(key) = &call.key {
+            let mut newest_first = of.history.iter().rev();
+            let known = newest_first.find(|past| past.key.as_deref() == Some(key));
+            if let Some(past) = known {
+                return Ok(Arc::new(self.decision_of(pool, past.clone())));
+            }
+        }
+        if of.rollout.is_some() {
+            let how = "rolled back";
+            return self.abort_under_way(actor, &mut model, pool, how).await;
+        }
+        let past = self.to_roll_back(pool, of)?;
+        let back: Vec<Generation> = past.old.iter().map(|named| named.generation).collect();
+        let out: Vec<Generation> = past
+            .new
+            .iter()
+            .map(|named| named.generation)
+            .filter(|generation| {
+                let member = model.member(pool, *generation);
+                member.is_some_and(|member| member.intent == Intent::Active)
+            })
+            .collect();
+        let terms = self.rollback_terms(actor, pool, call);
+        let mut next = model.clone();
+        let stopped = |stop: Stop| Box::new(self.stopped(stop, pool, None));
+        let (number, ended) = steps::roll_back(&mut next, pool, &back, &out, terms, now_millis())
+            .map_err(|refusal| stopped(refusal.into()))?;
+        let committed = self
+            .commit_intents(Some(actor), &mut model, next, pool)
+            .await;
+        committed.map_err(stopped)?;
+        let record = steps::past(&model.pools[pool], number).cloned();
+        let record = record.expect("it was written just now");
+        let happening = Happening::RolloutBegun {
+            rollout: number,
+            kind: record.kind.as_str(),
+            added: ids_of(&record.new),
+            replaced: ids_of(&record.old),
+        };
+        self.emit_rollout(Some(actor), pool, happening);
+        self.decided(Some(actor), &model, pool);
+        self.tell_taken_out(pool, ended);
+        Ok(Arc::new(self.decision_of(pool, record)))
+    }
+
+    fn rollback_terms(&self, actor: &Actor, pool: &PoolName, call: &RollbackCall) -> Terms {
+        let snapshot = self.pools.load();
+        let settings = snapshot.pool(pool).map(|pool| Arc::clone(&pool.settings));
+        let (drain, spec) = settings.map_or_else(Default::default, |settings| {
+            (settings.drain, settings.rollout.clone())
+        });
+        Terms {
+            key: call.key.clone(),
+            actor: actor.0.clone(),
+            spec,
+            canary: None,
+            keep_standby: call.keep_standby,
+            drain: call.drain.over(drain),
+            min_eligible: 1,
+        }
+    }
+
+    /// The record of the last move, if the set before it can serve now.
+    fn to_roll_back(&self, pool: &PoolName, of: &PoolModel) -> Result<Past, Box<Answer>> {
+        let refused = |message: String, hint: String| {
+            let answer = self.pool_answer(Outcome::Refused, message, pool);
+            Err(Box::new(answer.hint(hint)))
+        };
+        let Some(past) = steps::last_moved(of) else {
+            let hint = format!("`tidegate history {pool}` shows what there was");
+            return refused(format!("{pool} has no rollout to roll back"), hint);
+        };
+        if past.old.is_empty() {
+            let message = format!("rollout {} of {pool} replaced nothing", past.number);
+            let hint = format!("`tidegate history {pool}` shows it");
+            return refused(message, hint);
+        }
+        for named in &past.old {
+            let member = of
+                .members
+                .iter()
+                .find(|member| member.generation == named.generation);
+            let is_gone = member.is_none() || self.is_drained(named.generation);
+            if is_gone {
+                let message = format!(
+                    "{pool}/{} is drained: the set before rollout {} is not there any more",
+                    named.id, past.number
+                );
+                let hint = format!(
+                    "start it and roll it out: `tidegate rollout {pool} --add {}={} --replace {}`",
+                    named.id,
+                    named.address,
+                    ids(&past.new).replace(", ", ",")
+                );
+                return refused(message, hint);
+            }
+            if member.is_some_and(|member| member.intent == Intent::Active) {
+                let message = format!("{pool}/{} serves already", named.id);
+                return refused(
+                    message,
+                    format!("`tidegate status {pool}` shows who serves"),
+                );
+            }
+        }
+        self.all_healthy(pool, &past.old)?;
+        Ok(past.clone())
+    }
+}

@@ -1,0 +1,518 @@
+//! A rollout under way: its task, and what others may watch of it.
+//!
+//! The task goes by the phase that is published: it waits in the gate until the new ones were healthy
+//! long enough, watches them in the canary and in the bake, and takes the next step. Commands take
+//! steps too; the task then finds another phase, or its end, and follows. If a step cannot be stored
+//! it tries again: what was published stays true until then.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::instant_in;
+use super::told::{ids, probe_of, share_words};
+use crate::backend::{Backend, Generation, Health};
+use crate::control::{Actor, Control, Stop, now_millis};
+use crate::drain::Drain;
+use crate::events::Happening;
+use crate::pool::model::Model;
+use crate::pool::rollout::{Decided, Named, Past, Phase, Rollout};
+use crate::report::ErrorShares;
+use crate::rollout::bake::{Baseline, Verdict};
+use crate::rollout::gate::{Gate, Standing};
+use crate::rollout::plan::{enough, stays};
+use crate::rollout::steps::{self, WayBack};
+use crate::spec::{DrainSpec, OnTimeout, PoolName, RolloutSpec};
+
+/// Between two looks at the errors of the new ones. Health wakes the task by itself.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// After a step that could not be stored.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long new backends that fail their probes may finish what they hold, once they were taken back. What
+/// hangs in a process that hangs would otherwise keep it in the pool for a minute.
+const FAILED_DRAIN: Duration = Duration::from_secs(10);
+
+/// A rollout under way.
+pub(in crate::control) struct Course {
+    number: u64,
+    state: watch::Sender<State>,
+    baseline: Mutex<Baseline>,
+    spec: RolloutSpec,
+}
+
+#[derive(Clone)]
+struct State {
+    phase: Phase,
+    decided: Option<Arc<Decision>>,
+}
+
+/// What a rollout came to.
+pub(in crate::control) struct Decision {
+    /// Its record.
+    pub(super) past: Past,
+    /// The drains of those that were taken out.
+    pub(super) drains: Vec<Arc<Drain>>,
+    /// What was judged.
+    pub(super) errors: Option<ErrorShares>,
+}
+
+/// What a caller waits for.
+pub(super) enum Reached {
+    Canary,
+    End(Arc<Decision>),
+}
+
+impl Course {
+    fn new(rollout: &Rollout) -> Self {
+        Self {
+            number: rollout.number,
+            state: watch::Sender::new(State {
+                phase: rollout.phase,
+                decided: None,
+            }),
+            baseline: Mutex::default(),
+            spec: rollout.spec.clone(),
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Resolves when it was decided.
+    pub(super) async fn decided(&self) -> Arc<Decision> {
+        match self.reached(false).await {
+            Reached::End(decision) => decision,
+            Reached::Canary => unreachable!("it was not waited for"),
+        }
+    }
+
+    /// Resolves when it was decided, or its canary is open, if that is waited for.
+    pub(super) async fn reached(&self, canary_too: bool) -> Reached {
+        let mut state = self.state.subscribe();
+        let reached = state.wait_for(|state| {
+            state.decided.is_some() || (canary_too && matches!(state.phase, Phase::Canary(_)))
+        });
+        let state = reached.await.expect("the sender lives in self").clone();
+        match state.decided {
+            Some(decision) => Reached::End(decision),
+            None => Reached::Canary,
+        }
+    }
+
+    /// By which it goes.
+    pub(super) fn spec(&self) -> &RolloutSpec {
+        &self.spec
+    }
+
+    /// Looks at what the backends had answered when their counts began.
+    pub(super) fn baseline<T>(&self, look: impl FnOnce(&Baseline) -> T) -> T {
+        look(&self.baseline.lock().expect("baseline lock"))
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.state.send_modify(|state| state.phase = phase);
+    }
+}
+
+impl Control {
+    /// The course of the rollout that is under way in a pool.
+    pub(super) fn course(&self, pool: &PoolName) -> Option<Arc<Course>> {
+        let courses = self.courses.lock().expect("courses lock");
+        courses.get(pool).cloned()
+    }
+
+    /// Goes on with the rollouts that the state file had under way.
+    pub(in crate::control) fn resume_courses(self: &Arc<Self>, model: &Model) {
+        for (pool, of) in &model.pools {
+            if let Some(rollout) = &of.rollout {
+                self.start_course(pool, rollout);
+            }
+        }
+    }
+
+    /// Makes the course of a rollout that is published, and starts its task. The caller holds the
+    /// change lock, so nobody looks for it before it is there.
+    pub(super) fn start_course(
+        self: &Arc<Self>,
+        pool: &PoolName,
+        rollout: &Rollout,
+    ) -> Arc<Course> {
+        let course = Arc::new(Course::new(rollout));
+        self.begin_counts(pool, &course, &rollout.old);
+        if rollout.phase != Phase::Gate {
+            self.begin_counts(pool, &course, &rollout.new);
+        }
+        let mut courses = self.courses.lock().expect("courses lock");
+        courses.insert(pool.clone(), Arc::clone(&course));
+        let (control, pool, driven) = (Arc::clone(self), pool.clone(), Arc::clone(&course));
+        tokio::spawn(async move { control.drive(&pool, &driven).await });
+        course
+    }
+
+    fn begin_counts(&self, pool: &PoolName, course: &Course, of: &[Named]) {
+        let mut baseline = course.baseline.lock().expect("baseline lock");
+        for named in of {
+            baseline.begin(named.generation, self.tally(pool, named.generation));
+        }
+    }
+
+    async fn drive(self: &Arc<Self>, pool: &PoolName, course: &Course) {
+        while let Some(rollout) = self.published(pool, course.number) {
+            let step = match rollout.phase {
+                Phase::Gate => self.pass_gate(pool, course, &rollout).await,
+                Phase::Canary(_) | Phase::Bake => self.watch(pool, course, &rollout).await,
+            };
+            if let Err(stop) = step {
+                let answer = stop.into_answer(Some(pool));
+                tracing::error!(%pool, rollout = course.number, "a step was not taken: {}", answer.message);
+                sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+
+    /// The rollout as it is published, while it is under way.
+    fn published(&self, pool: &PoolName, number: u64) -> Option<Arc<Rollout>> {
+        let snapshot = self.pools.load();
+        let rollout = snapshot.pool(pool)?.rollout.clone();
+        rollout.filter(|rollout| rollout.number == number)
+    }
+
+    /// Waits until the new ones may serve, or will not. Returns whenever the phase has changed.
+    async fn pass_gate(
+        self: &Arc<Self>,
+        pool: &PoolName,
+        course: &Course,
+        rollout: &Rollout,
+    ) -> Result<(), Stop> {
+        let spec = &rollout.spec;
+        let (shortest, longest) = (spec.min_healthy_time, spec.healthy_deadline);
+        let mut gate = Gate::new(shortest, longest, Instant::now());
+        let mut published = self.pools.follow();
+        loop {
+            published.borrow_and_update();
+            if !self.is_in(pool, course.number, Phase::Gate) {
+                return Ok(());
+            }
+            let healths = rollout.new.iter().map(|named| {
+                let backend = self.backend(pool, named.generation);
+                let health = backend.map_or(Health::Unknown, |backend| backend.health());
+                (named.generation, health)
+            });
+            match gate.observe(healths, Instant::now()) {
+                Standing::Open => {
+                    if self.open(pool, course).await? {
+                        return Ok(());
+                    }
+                }
+                Standing::Late => return self.give_up_gate(pool, course, rollout).await,
+                Standing::Wait(until) => {
+                    tokio::select! {
+                        _ = published.changed() => {}
+                        () = sleep_until(until) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Publishes the new ones, if they are healthy at this very moment. Says whether there is nothing to
+    /// wait for any more.
+    async fn open(self: &Arc<Self>, pool: &PoolName, course: &Course) -> Result<bool, Stop> {
+        let mut model = self.model.lock().await;
+        let Some(rollout) = stored(&model, pool, course.number, Phase::Gate).cloned() else {
+            return Ok(true);
+        };
+        let is_healthy = |named: &Named| {
+            let backend = self.backend(pool, named.generation);
+            backend.is_some_and(|backend| backend.health() == Health::Healthy)
+        };
+        if !rollout.new.iter().all(is_healthy) {
+            return Ok(false);
+        }
+        let old: Vec<Generation> = rollout.old.iter().map(|named| named.generation).collect();
+        let is_eligible = self.eligible_in(pool);
+        let left = stays(&model.pools[pool], &old, &is_eligible) + rollout.new.len();
+        if let Err(too_few) = enough(left, rollout.min_eligible) {
+            let way = WayBack {
+                decided: Decided::Failed,
+                drain: rollout.drain,
+            };
+            self.give_back(None, &mut model, pool, way, too_few.to_string())
+                .await?;
+            return Ok(true);
+        }
+        self.open_now(None, &mut model, pool).await?;
+        Ok(true)
+    }
+
+    /// Publishes the next phase, in which the new ones serve. The caller holds the lock and has looked.
+    pub(super) async fn open_now(
+        self: &Arc<Self>,
+        actor: Option<&Actor>,
+        model: &mut Model,
+        pool: &PoolName,
+    ) -> Result<(), Stop> {
+        let was_gated = model.pools[pool]
+            .rollout
+            .as_ref()
+            .is_some_and(|rollout| rollout.phase == Phase::Gate);
+        let mut next = model.clone();
+        steps::open(&mut next, pool, now_millis());
+        let Some(rollout) = next.pools[pool].rollout.clone() else {
+            return Ok(());
+        };
+        if was_gated && let Some(course) = self.course(pool) {
+            self.begin_counts(pool, &course, &rollout.new);
+        }
+        self.commit_intents(actor, model, next, pool).await?;
+        self.tell_phase(actor, pool, &rollout);
+        Ok(())
+    }
+
+    pub(super) fn tell_phase(&self, actor: Option<&Actor>, pool: &PoolName, rollout: &Rollout) {
+        let share = match rollout.phase {
+            Phase::Canary(share) => Some(share.to_string()),
+            _ => None,
+        };
+        let happening = Happening::RolloutPhase {
+            rollout: rollout.number,
+            phase: rollout.phase.as_str(),
+            share,
+        };
+        self.emit_rollout(actor, pool, happening);
+        if let Some(course) = self.course(pool) {
+            course.enter(rollout.phase);
+        }
+    }
+
+    async fn give_up_gate(
+        self: &Arc<Self>,
+        pool: &PoolName,
+        course: &Course,
+        rollout: &Rollout,
+    ) -> Result<(), Stop> {
+        let late = rollout.new.iter().filter_map(|named| {
+            let backend = self.backend(pool, named.generation)?;
+            (backend.health() != Health::Healthy).then(|| probe_of(&backend))
+        });
+        let late: Vec<String> = late.collect();
+        let within = rollout.spec.healthy_deadline;
+        let cause = match late.is_empty() {
+            false => format!("not healthy within {within:.0?}: {}", late.join("; ")),
+            true => format!(
+                "{} not healthy for {:.0?} without a break within {within:.0?}",
+                ids(&rollout.new),
+                rollout.spec.min_healthy_time
+            ),
+        };
+        let way = WayBack {
+            decided: Decided::Failed,
+            drain: rollout.drain,
+        };
+        self.give_back_from(pool, course, Phase::Gate, way, cause)
+            .await
+    }
+
+    /// Watches the new ones while they serve. Returns whenever the phase has changed.
+    async fn watch(
+        self: &Arc<Self>,
+        pool: &PoolName,
+        course: &Course,
+        rollout: &Rollout,
+    ) -> Result<(), Stop> {
+        let begun = Instant::now();
+        let ends = match rollout.phase {
+            Phase::Bake => Some(instant_in(rollout.spec.bake)),
+            _ => None,
+        };
+        let mut published = self.pools.follow();
+        loop {
+            published.borrow_and_update();
+            if !self.is_in(pool, course.number, rollout.phase) {
+                return Ok(());
+            }
+            let backends = |of: &[Named]| -> Vec<Arc<Backend>> {
+                let found = of.iter().map(|named| self.backend(pool, named.generation));
+                found.flatten().collect()
+            };
+            let (new, old) = (backends(&rollout.new), backends(&rollout.old));
+            let is_healthy = |backend: &Arc<Backend>| backend.health() == Health::Healthy;
+            let can_go_back = rollout.spec.auto_revert && old.iter().any(is_healthy);
+            if can_go_back && let Some((cause, drain)) = self.badness(course, rollout, &new, &old) {
+                let way = WayBack {
+                    decided: Decided::Reverted,
+                    drain,
+                };
+                return self
+                    .give_back_from(pool, course, rollout.phase, way, cause)
+                    .await;
+            }
+            let now = Instant::now();
+            let is_over = ends.is_some_and(|ends| now >= ends) && new.iter().all(is_healthy);
+            if is_over {
+                let cause = self.goodness(course, rollout, &new, &old, now - begun);
+                return self.finish(pool, course, cause).await;
+            }
+            let look = now + LOOK_EVERY;
+            let until = match ends {
+                Some(ends) if ends > now => look.min(ends),
+                _ => look,
+            };
+            tokio::select! {
+                _ = published.changed() => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Why the new ones are taken back, if they are, and by which clocks they drain.
+    fn badness(
+        &self,
+        course: &Course,
+        rollout: &Rollout,
+        new: &[Arc<Backend>],
+        old: &[Arc<Backend>],
+    ) -> Option<(String, DrainSpec)> {
+        let mut unhealthy = new
+            .iter()
+            .filter(|backend| backend.health() == Health::Unhealthy);
+        if let Some(backend) = unhealthy.next() {
+            let mut drain = rollout.drain;
+            drain.timeout = drain.timeout.min(FAILED_DRAIN);
+            drain.on_timeout = OnTimeout::Close;
+            drain.tunnels.close_after = Some(Duration::ZERO);
+            drain.tunnels.spread = drain.tunnels.spread.min(FAILED_DRAIN / 2);
+            return Some((format!("failed its probes: {}", probe_of(backend)), drain));
+        }
+        let shares = course.shares(rollout, new, old);
+        match shares.verdict(&rollout.spec) {
+            Verdict::TooManyErrors => {
+                let words = share_words(rollout, &shares);
+                Some((format!("too many errors: {words}"), rollout.drain))
+            }
+            Verdict::Well | Verdict::NotJudged => None,
+        }
+    }
+
+    fn goodness(
+        &self,
+        course: &Course,
+        rollout: &Rollout,
+        new: &[Arc<Backend>],
+        old: &[Arc<Backend>],
+        watched: Duration,
+    ) -> String {
+        if rollout.spec.bake.is_zero() {
+            return "not watched".to_owned();
+        }
+        let shares = course.shares(rollout, new, old);
+        let words = share_words(rollout, &shares);
+        match shares.verdict(&rollout.spec) {
+            Verdict::Well => format!("healthy for {watched:.0?}; errors: {words}"),
+            Verdict::NotJudged => format!(
+                "healthy for {watched:.0?}; errors not judged: {} answers, fewer than {}",
+                shares.new.answers, rollout.spec.min_requests
+            ),
+            Verdict::TooManyErrors => format!("too many errors, but not taken back: {words}"),
+        }
+    }
+
+    async fn finish(
+        self: &Arc<Self>,
+        pool: &PoolName,
+        course: &Course,
+        cause: String,
+    ) -> Result<(), Stop> {
+        let mut model = self.model.lock().await;
+        if stored(&model, pool, course.number, Phase::Bake).is_none() {
+            return Ok(());
+        }
+        let mut next = model.clone();
+        steps::finish(&mut next, pool, cause, now_millis());
+        self.commit_intents(None, &mut model, next, pool).await?;
+        self.decided(None, &model, pool);
+        Ok(())
+    }
+
+    async fn give_back_from(
+        self: &Arc<Self>,
+        pool: &PoolName,
+        course: &Course,
+        phase: Phase,
+        way: WayBack,
+        cause: String,
+    ) -> Result<(), Stop> {
+        let mut model = self.model.lock().await;
+        if stored(&model, pool, course.number, phase).is_none() {
+            return Ok(());
+        }
+        self.give_back(None, &mut model, pool, way, cause).await
+    }
+
+    /// Publishes that the old ones serve. The caller holds the lock and has looked.
+    pub(super) async fn give_back(
+        self: &Arc<Self>,
+        actor: Option<&Actor>,
+        model: &mut Model,
+        pool: &PoolName,
+        way: WayBack,
+        cause: String,
+    ) -> Result<(), Stop> {
+        let mut next = model.clone();
+        steps::take_back(&mut next, pool, way, cause, now_millis());
+        self.commit_intents(actor, model, next, pool).await?;
+        self.decided(actor, model, pool);
+        Ok(())
+    }
+
+    /// Tells that the rollout that was under way was decided just now; the model has its record.
+    pub(super) fn decided(&self, actor: Option<&Actor>, model: &Model, pool: &PoolName) {
+        let Some(past) = model.pools.get(pool).and_then(|of| of.history.last()) else {
+            return;
+        };
+        let happening = Happening::RolloutDecided {
+            rollout: past.number,
+            decided: past.decided.as_str(),
+            cause: past.cause.clone(),
+            took: Duration::from_millis(past.decided_at.saturating_sub(past.begun)),
+        };
+        self.emit_rollout(actor, pool, happening);
+        if past.taken_out != crate::pool::rollout::TakenOut::Draining {
+            self.tell_taken_out(pool, vec![(past.number, past.taken_out)]);
+        }
+        let course = self.courses.lock().expect("courses lock").remove(pool);
+        let Some(course) = course else {
+            return;
+        };
+        let drains = past.out().iter();
+        let drains = drains.filter_map(|named| self.drain_of(named.generation));
+        let errors = match past.timings.bake_ms.or(past.timings.canary_ms) {
+            Some(_) => Some(self.errors_of(pool, &course, &past.new, &past.old)),
+            None => None,
+        };
+        let decision = Arc::new(Decision {
+            past: past.clone(),
+            drains: drains.collect(),
+            errors,
+        });
+        course
+            .state
+            .send_modify(|state| state.decided = Some(decision));
+    }
+
+    fn is_in(&self, pool: &PoolName, number: u64, phase: Phase) -> bool {
+        let published = self.published(pool, number);
+        published.is_some_and(|rollout| rollout.phase == phase)
+    }
+}
+
+/// The rollout as the model has it, if it is that one and in that phase.
+fn stored<'a>(model: &'a Model, pool: &PoolName, number: u64, phase: Phase) -> Option<&'a Rollout> {
+    let rollout = model.pools.get(pool)?.rollout.as_ref();
+    rollout.filter(|rollout| rollout.number == number && rollout.phase == phase)
+}

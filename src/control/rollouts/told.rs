@@ -1,0 +1,540 @@
+//! What is said of a rollout: its status, and the answers of those who asked for it.
+//!
+//! What always holds: a process is called safe to kill only if its generation is sealed or gone, and
+//! nothing that lives has its address, in whatever pool; the answer as a whole only if that is true of
+//! everything that the call was to take out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::course::{Course, Decision, Reached};
+use crate::backend::{Backend, Health, Tally};
+use crate::control::{Control, deadline_in, now_millis};
+use crate::drain::{Drain, End};
+use crate::outcome::Outcome;
+use crate::pool::model::Model;
+use crate::pool::rollout::{Decided, Named, Past, Phase, Rollout, TakenOut, Timings};
+use crate::report::{Answer, ErrorShares, PhaseTimes, RolloutBackend, RolloutStatus};
+use crate::rollout::bake::{Shares, Verdict, share};
+use crate::rollout::plan::{Coming, NoPlan, Plan};
+use crate::rollout::steps;
+use crate::spec::{Intent, PoolName};
+
+use super::RolloutCall;
+
+/// How long an answer waits, once all is drained, for what was to be forgotten to be so.
+const FORGET_WAIT: Duration = Duration::from_secs(5);
+
+/// What the caller of a rollout waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Waiting {
+    /// An open canary, or the end.
+    ForCanary,
+    /// The end.
+    ForTheEnd,
+}
+
+/// How those that a rollout took out stand.
+struct Out {
+    how: TakenOut,
+    is_safe: bool,
+    /// How long the longest of the drains took, if all have ended.
+    drained_in_ms: Option<u64>,
+}
+
+/// Ids in a row.
+pub(super) fn ids(named: &[Named]) -> String {
+    let ids: Vec<&str> = named.iter().map(|named| named.id.as_str()).collect();
+    ids.join(", ")
+}
+
+/// A backend and its last probe, in words.
+pub(super) fn probe_of(backend: &Backend) -> String {
+    let id = backend.id();
+    match backend.last_probe() {
+        None => format!("{id} (no probe has ended)"),
+        Some(report) => match report.result {
+            Ok(seen) if backend.health() == Health::Healthy => format!("{id} ({seen})"),
+            Ok(seen) => format!("{id} (last probe: {seen}, but not enough in a row)"),
+            Err(cause) => format!("{id} (last probe: {cause})"),
+        },
+    }
+}
+
+/// The shares of errors of both sets, in words.
+pub(super) fn share_words(rollout: &Rollout, shares: &Shares) -> String {
+    let of = |named: &[Named], tally: Tally| {
+        let percent = share(tally) * 100.0;
+        format!(
+            "{} {} of {} ({percent:.1}%)",
+            ids(named),
+            tally.errors,
+            tally.answers
+        )
+    };
+    let new = of(&rollout.new, shares.new);
+    match rollout.old.is_empty() {
+        true => new,
+        false => format!("{new}, {}", of(&rollout.old, shares.old)),
+    }
+}
+
+impl Course {
+    /// What both sets have answered by now.
+    pub(super) fn shares(
+        &self,
+        rollout: &Rollout,
+        new: &[Arc<Backend>],
+        old: &[Arc<Backend>],
+    ) -> Shares {
+        let tallies = |of: &[Arc<Backend>]| -> Vec<_> {
+            let tallies = of.iter().map(|one| (one.generation(), one.tally()));
+            tallies.collect()
+        };
+        self.baseline(|baseline| baseline.shares(&tallies(new), &tallies(old), &rollout.spec))
+    }
+}
+
+impl Control {
+    /// An answer about a pool, or about a rollout of it.
+    pub(super) fn pool_answer(
+        &self,
+        outcome: Outcome,
+        message: impl Into<String>,
+        pool: &PoolName,
+    ) -> Answer {
+        let mut answer = Answer::new(outcome, message);
+        self.describe(&mut answer, pool, None);
+        answer
+    }
+
+    pub(super) fn no_plan_answer(&self, pool: &PoolName, no: &NoPlan) -> Answer {
+        if let NoPlan::Refused(refusal) = no {
+            return self.stopped(refusal.clone().into(), pool, None);
+        }
+        let hint = match no {
+            NoPlan::UnderWay { .. } => format!(
+                "--lock-wait waits for it, `tidegate abort {pool}` takes it back, `tidegate status {pool}` shows it"
+            ),
+            NoPlan::LivesElsewhere { .. } => {
+                "drain those first, use --keep-standby, or --force to take it out of this pool alone"
+                    .to_owned()
+            }
+            NoPlan::TooFew { .. } => "bring in more, or replace fewer at a time".to_owned(),
+            NoPlan::IsNotActive { .. } | NoPlan::IsActive(_) => {
+                format!("`tidegate status {pool}` shows who serves")
+            }
+            NoPlan::Both(_) | NoPlan::Refused(_) => "nothing was changed".to_owned(),
+        };
+        let message = match no {
+            NoPlan::UnderWay { .. } => no.to_string(),
+            _ => format!("{pool}: {no}"),
+        };
+        self.pool_answer(Outcome::Refused, message, pool).hint(hint)
+    }
+
+    pub(super) fn dry_answer(
+        &self,
+        model: &Model,
+        pool: &PoolName,
+        plan: &Plan,
+        call: &RolloutCall,
+    ) -> Answer {
+        let id = |generation: &u64| {
+            let member = model.member(pool, *generation);
+            member.map_or_else(|| generation.to_string(), |member| member.id.to_string())
+        };
+        let new: Vec<String> = plan
+            .new
+            .iter()
+            .map(|coming| match coming {
+                Coming::Standby(generation) => format!("{} (from standby)", id(generation)),
+                Coming::New(member) => format!("{} ({})", member.id, member.address),
+            })
+            .collect();
+        let old: Vec<String> = plan.old.iter().map(id).collect();
+        let way = match (call.canary, old.is_empty(), call.keep_standby) {
+            (Some(share), _, _) => format!(", through a canary with {share}"),
+            (None, true, _) => String::new(),
+            (None, false, true) => ", which would stay on standby".to_owned(),
+            (None, false, false) => ", which would drain".to_owned(),
+        };
+        let old = match old.is_empty() {
+            true => "nothing".to_owned(),
+            false => old.join(", "),
+        };
+        let message = format!(
+            "{pool}: would bring in {} for {old}{way}; nothing was changed",
+            new.join(", ")
+        );
+        self.pool_answer(Outcome::Done, message, pool)
+    }
+
+    pub(super) fn begun_answer(&self, pool: &PoolName, number: u64) -> Answer {
+        let message = format!("{pool}: rollout {number} has begun");
+        let mut answer = self.pool_answer(Outcome::Begun, message, pool);
+        answer.rollout = self.status_now(pool);
+        answer.hint(format!("`tidegate status {pool}` shows how it goes"))
+    }
+
+    pub(super) fn canary_answer(&self, pool: &PoolName, number: u64) -> Answer {
+        let status = self.status_now(pool);
+        let share = status.as_ref().and_then(|status| status.share.clone());
+        let new: Vec<&str> = status
+            .iter()
+            .flat_map(|status| &status.added)
+            .map(|one| one.id.as_str())
+            .collect();
+        let message = format!(
+            "{pool}: the canary of rollout {number} is open: {} of new requests to {}",
+            share.unwrap_or_default(),
+            new.join(", ")
+        );
+        let mut answer = self.pool_answer(Outcome::Done, message, pool);
+        answer.rollout = status;
+        answer.hint(format!(
+            "`tidegate canary {pool} N%` changes the share, `promote {pool}` goes on, `rollback {pool}` takes it back"
+        ))
+    }
+
+    /// The answer of one who waits for a rollout under way.
+    pub(super) async fn course_answer(
+        &self,
+        pool: &PoolName,
+        course: &Course,
+        waiting: Waiting,
+        wait: Duration,
+    ) -> Answer {
+        match course.reached(waiting == Waiting::ForCanary).await {
+            Reached::Canary => self.canary_answer(pool, course.number()),
+            Reached::End(decision) => self.decided_answer(pool, &decision, wait).await,
+        }
+    }
+
+    /// The answer of a call that joins one that was decided before.
+    pub(super) async fn past_answer(&self, pool: &PoolName, past: &Past, wait: Duration) -> Answer {
+        let decision = self.decision_of(pool, past.clone());
+        self.decided_answer(pool, &decision, wait).await
+    }
+
+    /// The answer about what was decided last.
+    pub(super) async fn last_answer(&self, pool: &PoolName, wait: Duration) -> Answer {
+        let past = {
+            let model = self.model.lock().await;
+            let of = model.pools.get(pool);
+            of.and_then(|of| of.history.last().cloned())
+        };
+        match past {
+            Some(past) => self.past_answer(pool, &past, wait).await,
+            None => self.pool_answer(Outcome::Unknown, format!("{pool} is gone"), pool),
+        }
+    }
+
+    pub(super) fn decision_of(&self, _pool: &PoolName, past: Past) -> Decision {
+        let out = past.out().iter();
+        let drains = out.filter_map(|named| self.drain_of(named.generation));
+        Decision {
+            drains: drains.collect(),
+            past,
+            errors: None,
+        }
+    }
+
+    /// The answer to those who wanted the new ones to serve.
+    pub(super) async fn decided_answer(
+        &self,
+        pool: &PoolName,
+        decision: &Decision,
+        wait: Duration,
+    ) -> Answer {
+        let past = &decision.past;
+        let out = self.out_after(pool, decision, wait).await;
+        let (kind, number) = (past.kind.as_str(), past.number);
+        let (new, old) = (ids(&past.new), ids(&past.old));
+        let mut answer = if past.decided == Decided::Moved {
+            let (outcome, end) = match out.how {
+                TakenOut::None => (Outcome::Done, String::new()),
+                TakenOut::Standby => (Outcome::Done, format!("; {old} on standby")),
+                TakenOut::Clean => (
+                    Outcome::Clean,
+                    format!("; {old} drained: clean; safe to kill"),
+                ),
+                TakenOut::Forced => (
+                    Outcome::Forced,
+                    format!("; {old} drained: forced; safe to kill"),
+                ),
+                TakenOut::Restored => (Outcome::Restored, format!("; {old}: brought back")),
+                TakenOut::Draining => {
+                    let left = left_of(&decision.drains);
+                    (Outcome::NotYet, format!("; not drained yet: {left}"))
+                }
+            };
+            let message = format!("{pool}: {new} in service{end}");
+            let answer = self.pool_answer(outcome, message, pool);
+            match outcome {
+                Outcome::NotYet => answer.hint(format!(
+                    "the new ones serve, the drain goes on; `tidegate wait {pool}/{} --for drained` waits for it",
+                    past.old.first().map_or("ID", |named| named.id.as_str())
+                )),
+                Outcome::Restored => answer.hint("do not kill it: it serves again"),
+                Outcome::Done if out.how == TakenOut::Standby => {
+                    answer.hint(format!("`tidegate rollback {pool}` brings {old} back at once"))
+                }
+                _ => answer,
+            }
+        } else {
+            let rest = match out.how {
+                TakenOut::Draining => format!("; not drained yet: {}", left_of(&decision.drains)),
+                _ => String::new(),
+            };
+            let message = format!(
+                "{kind} {number} of {pool} {}: {}{rest}",
+                past.decided.as_str(),
+                past.cause
+            );
+            let serves = match past.old.is_empty() {
+                true => "nothing of it is left".to_owned(),
+                false => format!("nothing of it is left; who served before serves: {old}"),
+            };
+            self.pool_answer(Outcome::Failed, message, pool)
+                .hint(serves)
+        };
+        answer.safe_to_kill = out.is_safe && past.decided == Decided::Moved;
+        self.attach(&mut answer, pool, decision, &out).await;
+        answer
+    }
+
+    /// The answer to those who wanted the old ones to serve.
+    pub(super) async fn taken_back_answer(
+        &self,
+        pool: &PoolName,
+        decision: &Decision,
+        wait: Duration,
+    ) -> Answer {
+        let past = &decision.past;
+        if past.decided == Decided::Moved {
+            return self.decided_answer(pool, decision, wait).await;
+        }
+        let out = self.out_after(pool, decision, wait).await;
+        let (new, number) = (ids(&past.new), past.number);
+        let (outcome, end) = match out.how {
+            TakenOut::None | TakenOut::Standby => (Outcome::Done, format!("{new} on standby")),
+            TakenOut::Clean => (
+                Outcome::Clean,
+                format!("{new} drained: clean; safe to kill"),
+            ),
+            TakenOut::Forced => (
+                Outcome::Forced,
+                format!("{new} drained: forced; safe to kill"),
+            ),
+            TakenOut::Restored => (Outcome::Restored, format!("{new}: brought back")),
+            TakenOut::Draining => {
+                let left = left_of(&decision.drains);
+                (Outcome::NotYet, format!("{new} not drained yet: {left}"))
+            }
+        };
+        let serves = match past.old.is_empty() {
+            true => String::new(),
+            false => format!("{} in service; ", ids(&past.old)),
+        };
+        let message = format!("{pool}: rollout {number} was taken back; {serves}{end}");
+        let mut answer = self.pool_answer(outcome, message, pool);
+        answer.safe_to_kill = out.is_safe;
+        self.attach(&mut answer, pool, decision, &out).await;
+        answer
+    }
+
+    async fn attach(&self, answer: &mut Answer, pool: &PoolName, decision: &Decision, out: &Out) {
+        // The record may have been written on since: by the end of the drains.
+        let past = {
+            let model = self.model.lock().await;
+            let of = model.pools.get(pool);
+            of.and_then(|of| steps::past(of, decision.past.number).cloned())
+        };
+        let mut status = self.past_status(past.as_ref().unwrap_or(&decision.past));
+        status.errors = decision.errors.clone();
+        if past.is_none_or(|past| past.taken_out == TakenOut::Draining) {
+            // The end is told at once, and written into the record right after.
+            status.taken_out = Some(out.how.as_str().to_owned());
+            status.timings.drain_ms = out.drained_in_ms;
+        }
+        answer.rollout = Some(status);
+    }
+
+    /// How those that were taken out stand after at most `wait`. What is to be forgotten is waited for too,
+    /// so that who is told sees nothing of it.
+    async fn out_after(&self, pool: &PoolName, decision: &Decision, wait: Duration) -> Out {
+        let past = &decision.past;
+        let deadline = deadline_in(wait);
+        let mut how = match past.out().is_empty() {
+            true => TakenOut::None,
+            false => past.taken_out.min(TakenOut::Standby),
+        };
+        for named in past.out() {
+            let of = |drain: &&Arc<Drain>| drain.backend().generation() == named.generation;
+            let ended = match (named.ended, decision.drains.iter().find(of)) {
+                (Some(ended), _) => ended,
+                (None, Some(drain)) => match timeout_at(deadline, drain.ended()).await {
+                    Ok(End::Clean) => TakenOut::Clean,
+                    Ok(End::Forced) => TakenOut::Forced,
+                    Ok(End::Restored) => TakenOut::Restored,
+                    Err(_) => TakenOut::Draining,
+                },
+                // It was forgotten between the record and our look, so it was sealed.
+                (None, None) => TakenOut::Clean,
+            };
+            how = how.max(ended);
+        }
+        if past.decided != Decided::Moved && matches!(how, TakenOut::Clean | TakenOut::Forced) {
+            let until = Instant::now() + FORGET_WAIT;
+            for named in past.out().iter().filter(|named| !named.was_here) {
+                self.wait_for(pool, named.generation, until, |_| false)
+                    .await;
+            }
+        }
+        let is_safe = matches!(how, TakenOut::Clean | TakenOut::Forced)
+            && past.out().iter().all(|named| self.is_safe(named));
+        let took = decision.drains.iter().map(|drain| drain.took()).max();
+        let took = took.filter(|_| how < TakenOut::Restored);
+        Out {
+            how,
+            is_safe,
+            drained_in_ms: took.and_then(|took| u64::try_from(took.as_millis()).ok()),
+        }
+    }
+
+    /// Sealed or gone, and nothing that lives has its address.
+    fn is_safe(&self, named: &Named) -> bool {
+        let snapshot = self.pools.load();
+        let mut entries = snapshot.entries();
+        entries.all(|(_, entry)| {
+            let member = &entry.member;
+            match member.generation == named.generation {
+                true => entry.backend.reading().is_sealed(),
+                false => !(member.is_live() && member.address == named.address),
+            }
+        })
+    }
+
+    /// The rollout that is under way in a pool.
+    pub(in crate::control) fn status_now(&self, pool: &PoolName) -> Option<RolloutStatus> {
+        let snapshot = self.pools.load();
+        let rollout = snapshot.pool(pool)?.rollout.clone()?;
+        Some(self.under_way_status(pool, &rollout))
+    }
+
+    pub(super) fn under_way_status(&self, pool: &PoolName, rollout: &Rollout) -> RolloutStatus {
+        let share = match rollout.phase {
+            Phase::Canary(share) => Some(share.to_string()),
+            _ => None,
+        };
+        let errors = match (rollout.phase, self.course(pool)) {
+            (Phase::Gate, _) | (_, None) => None,
+            (_, Some(course)) => Some(self.errors_of(pool, &course, &rollout.new, &rollout.old)),
+        };
+        let mut going_on = rollout.clone();
+        going_on.clock(now_millis());
+        RolloutStatus {
+            number: rollout.number,
+            key: rollout.key.clone(),
+            kind: rollout.kind.as_str().to_owned(),
+            phase: rollout.phase.as_str().to_owned(),
+            actor: rollout.actor.clone(),
+            share,
+            cause: None,
+            begun_ms: rollout.begun,
+            decided_ms: None,
+            added: self.backends_of(&rollout.new),
+            replaced: self.backends_of(&rollout.old),
+            taken_out: None,
+            timings: times(going_on.timings),
+            errors,
+        }
+    }
+
+    pub(super) fn past_status(&self, past: &Past) -> RolloutStatus {
+        RolloutStatus {
+            number: past.number,
+            key: past.key.clone(),
+            kind: past.kind.as_str().to_owned(),
+            phase: past.decided.as_str().to_owned(),
+            actor: past.actor.clone(),
+            share: None,
+            cause: Some(past.cause.clone()),
+            begun_ms: past.begun,
+            decided_ms: Some(past.decided_at),
+            added: self.backends_of(&past.new),
+            replaced: self.backends_of(&past.old),
+            taken_out: Some(past.taken_out.as_str().to_owned()),
+            timings: times(past.timings),
+            errors: None,
+        }
+    }
+
+    fn backends_of(&self, all: &[Named]) -> Vec<RolloutBackend> {
+        let snapshot = self.pools.load();
+        let of = |named: &Named| {
+            let mut entries = snapshot.entries();
+            let entry = entries.find(|(_, entry)| entry.member.generation == named.generation);
+            let state = match entry {
+                None => "removed",
+                Some((_, entry)) if entry.backend.reading().is_sealed() => "drained",
+                Some((_, entry)) => Intent::as_str(entry.member.intent),
+            };
+            RolloutBackend {
+                id: named.id.to_string(),
+                generation: named.generation,
+                address: named.address.to_string(),
+                state: state.to_owned(),
+                safe_to_kill: self.is_safe(named),
+            }
+        };
+        all.iter().map(of).collect()
+    }
+
+    /// What is judged of a rollout whose new ones serve.
+    pub(super) fn errors_of(
+        &self,
+        pool: &PoolName,
+        course: &Course,
+        new: &[Named],
+        old: &[Named],
+    ) -> ErrorShares {
+        let tallies = |of: &[Named]| -> Vec<_> {
+            let numbers = of.iter().map(|named| named.generation);
+            numbers
+                .map(|number| (number, self.tally(pool, number)))
+                .collect()
+        };
+        let spec = course.spec();
+        let shares = course.baseline(|counts| counts.shares(&tallies(new), &tallies(old), spec));
+        ErrorShares {
+            new_answers: shares.new.answers,
+            new_errors: shares.new.errors,
+            old_answers: shares.old.answers,
+            old_errors: shares.old.errors,
+            judged: shares.verdict(spec) != Verdict::NotJudged,
+        }
+    }
+}
+
+/// What the drains of those taken out still wait for, in words.
+fn left_of(drains: &[Arc<Drain>]) -> String {
+    let going_on = drains.iter().filter(|drain| drain.end().is_none());
+    let left = going_on.map(|drain| {
+        let held = crate::control::drains::left(drain.backend());
+        format!("{}: {held}", drain.backend().id())
+    });
+    left.collect::<Vec<_>>().join("; ")
+}
+
+fn times(timings: Timings) -> PhaseTimes {
+    PhaseTimes {
+        gate_ms: timings.gate_ms,
+        canary_ms: timings.canary_ms,
+        bake_ms: timings.bake_ms,
+        drain_ms: timings.drain_ms,
+    }
+}
