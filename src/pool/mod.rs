@@ -23,6 +23,7 @@ pub mod model;
 pub mod rollout;
 pub mod route;
 pub mod select;
+pub mod split;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -31,13 +32,13 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use crate::backend::{Admission, Backend, Claim, Exchange, Gate, Generation, Health, Identity};
-use crate::spec::{Intent, PoolName, PoolSettings, Topology};
+use crate::spec::{Intent, PoolName, PoolSettings, Sticky, Topology};
 
 use hold::Hold;
 use model::{Member, Model};
 use rollout::Rollout;
 use route::Routes;
-use select::Selector;
+use split::{Canary, Draw, Split};
 
 /// Snapshots that one claim looks at before it gives up and is held. Each refusal needs a publish
 /// between our load and our claim; sixteen in a row do not happen by deploys.
@@ -72,13 +73,18 @@ pub struct Pool {
     pub leaving: bool,
     /// The rollout under way.
     pub rollout: Option<Arc<Rollout>>,
-    selector: Selector,
+    split: Split,
 }
 
 impl Pool {
     /// How many backends are eligible.
     pub fn eligible(&self) -> usize {
-        self.selector.len()
+        self.split.len()
+    }
+
+    /// What says which client a request is from, while a canary is open that goes by it.
+    pub fn sticky(&self) -> Option<&Sticky> {
+        self.split.sticky()
     }
 
     /// An entry by its generation.
@@ -94,13 +100,9 @@ impl Pool {
         hold: Arc<Hold>,
         leaving: bool,
         rollout: Option<Arc<Rollout>>,
+        canary: Option<Arc<Canary>>,
     ) -> Self {
-        let eligible = entries
-            .iter()
-            .filter(|entry| entry.is_eligible())
-            .map(|entry| (Arc::clone(&entry.backend), entry.member.weight))
-            .collect();
-        let selector = Selector::new(settings.balance, eligible);
+        let split = Split::new(settings.balance, &entries, canary);
         Self {
             name,
             settings,
@@ -108,7 +110,7 @@ impl Pool {
             hold,
             leaving,
             rollout,
-            selector,
+            split,
         }
     }
 
@@ -120,6 +122,7 @@ impl Pool {
             Arc::clone(&self.hold),
             self.leaving,
             self.rollout.clone(),
+            self.split.canary().cloned(),
         )
     }
 }
@@ -214,12 +217,14 @@ impl Pools {
         self.published.subscribe()
     }
 
-    /// Claims an eligible backend of a pool for an exchange, none of `tried`.
+    /// Claims an eligible backend of a pool for an exchange, none of `tried`, which it failed on.
+    /// `draw` is the exchange's own for all its claims.
     pub fn claim(
         &self,
         pool: &PoolName,
         exchange: &Arc<Exchange>,
         tried: &[Generation],
+        draw: &mut Draw,
     ) -> Result<Claim, NoClaim> {
         // Those that refused are not drawn again, so that one of them cannot take all the tries.
         let mut avoided = Vec::new();
@@ -227,7 +232,8 @@ impl Pools {
             let snapshot = self.load();
             let pool = snapshot.pool(pool).ok_or(NoClaim::NoPool)?;
             let avoid = if avoided.is_empty() { tried } else { &avoided };
-            let backend = pool.selector.pick(avoid).ok_or(NoClaim::NoBackend)?;
+            let backend = pool.split.pick(avoid, !tried.is_empty(), draw);
+            let backend = backend.ok_or(NoClaim::NoBackend)?;
             match backend.claim(exchange) {
                 Ok(claim) => return Ok(claim),
                 Err(_) => {
@@ -349,7 +355,17 @@ fn build(before: &Snapshot, model: &Model, file: Option<FileSettings<'_>>) -> Sn
             .collect();
         let hold = earlier.map_or_else(Arc::default, |earlier| Arc::clone(&earlier.hold));
         let rollout = pool.rollout.clone().map(Arc::new);
-        let next = Pool::new(name.clone(), settings, entries, hold, pool.leaving, rollout);
+        let canary = earlier.and_then(|earlier| earlier.split.canary());
+        let canary = Canary::of(pool, canary.map(|canary| &**canary));
+        let next = Pool::new(
+            name.clone(),
+            settings,
+            entries,
+            hold,
+            pool.leaving,
+            rollout,
+            canary,
+        );
         pools.insert(name.clone(), Arc::new(next));
     }
     let routes = match &file {

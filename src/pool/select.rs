@@ -1,4 +1,4 @@
-//! Picking one of the eligible backends of a pool.
+//! Picking one of the eligible backends of a pool, or of one side of it ([`super::split`]).
 //!
 //! A [`Selector`] is built with each snapshot from the backends that are eligible then, and never
 //! changes except for the round-robin cursor. Picking takes no lock, allocates nothing, and its

@@ -8,6 +8,7 @@ use super::Engine;
 use super::context::{Context, Logged};
 use super::failure::Failure;
 use super::http1::{Asked, Bounds, Forwarded, Framing, Refusal, RequestHead, Version, slots};
+use super::sticky;
 use crate::backend::Exchange;
 use crate::pool::Pool;
 use crate::spec::IpNet;
@@ -117,6 +118,9 @@ pub(super) fn admit(
         });
     };
     context.pool = Some(Arc::clone(pool));
+    if let Some(sticky) = pool.sticky() {
+        context.draw = sticky::draw(&head, sticky);
+    }
     let forwarded = Forwarded {
         client: &origin.text,
         is_trusted: origin.is_trusted,

@@ -13,6 +13,7 @@ use super::relay::{Peer, poll_watch};
 use super::socket;
 use crate::backend::{Claim, Exchange, Generation};
 use crate::pool::rollout::Phase;
+use crate::pool::split::Draw;
 use crate::pool::{NoClaim, Pool, Pools};
 
 /// How often the kernel is asked whether a client has left whose bytes are no longer read.
@@ -25,10 +26,10 @@ pub(super) async fn claim_or_hold(
     pools: &Pools,
     pool: &Arc<Pool>,
     exchange: &Arc<Exchange>,
-    context: &Context,
+    context: &mut Context,
     client: &mut Peer<Stream>,
 ) -> Result<Claim, Failure> {
-    match pools.claim(&pool.name, exchange, &context.tried) {
+    match pools.claim(&pool.name, exchange, &context.tried, &mut context.draw) {
         Ok(claim) => Ok(claim),
         Err(NoClaim::NoPool) => Err(Failure::NoRoute),
         Err(NoClaim::NoBackend) if is_last_try(pools, pool, context) => {
@@ -37,10 +38,10 @@ pub(super) async fn claim_or_hold(
         Err(NoClaim::NoBackend) => {
             let avoided = match context.wants_new_connection {
                 true => &[][..],
-                false => &context.tried,
+                false => &context.tried[..],
             };
             tokio::select! {
-                claim = Box::pin(held(pools, pool, exchange, avoided)) => claim,
+                claim = Box::pin(held(pools, pool, exchange, avoided, &mut context.draw)) => claim,
                 failure = gone(client) => Err(failure),
             }
         }
@@ -77,6 +78,7 @@ async fn held(
     pool: &Arc<Pool>,
     exchange: &Arc<Exchange>,
     avoided: &[Generation],
+    draw: &mut Draw,
 ) -> Result<Claim, Failure> {
     let hold = pool.settings.hold;
     if hold.timeout.is_zero() {
@@ -98,7 +100,7 @@ async fn held(
             > 0;
         if is_served {
             sleep(ticket.release_delay()).await;
-            match pools.claim(&pool.name, exchange, avoided) {
+            match pools.claim(&pool.name, exchange, avoided, draw) {
                 Ok(claim) => return Ok(claim),
                 Err(NoClaim::NoPool) => return Err(Failure::NoRoute),
                 Err(NoClaim::NoBackend) => {}

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::failure::Failure;
 use crate::backend::{Backend, Claim, Exchange, Generation};
 use crate::pool::Pool;
+use crate::pool::split::Draw;
 use crate::shutdown::InFlight;
 
 /// Tries of one request at most: the first and two retries.
@@ -58,6 +59,8 @@ pub(crate) struct Context {
     pub(super) claim: Option<Claim>,
     /// The generations that are not to be tried again.
     pub(super) tried: Vec<Generation>,
+    /// Which side of its pool it is drawn to.
+    pub(super) draw: Draw,
     /// Claims so far.
     pub(super) tries: usize,
     /// The last try met a connection that had been kept and was dead: the next one is made new.
@@ -82,6 +85,7 @@ impl Context {
             pool: None,
             claim: None,
             tried: Vec::new(),
+            draw: Draw::default(),
             tries: 0,
             wants_new_connection: false,
             last: None,

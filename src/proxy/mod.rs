@@ -42,6 +42,7 @@ mod relay;
 #[doc(hidden)]
 pub mod scripted;
 mod socket;
+mod sticky;
 mod upstream;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::pool::split::Draw;
 use crate::spec::{DrainSpec, Intent, OnTimeout};
 
 /// Whom an operation is about: an id, or one of a pool by its number.
@@ -187,7 +188,8 @@ impl Held {
         obeys: bool,
     ) -> Option<Self> {
         let exchange = Arc::new(Exchange::new("GET", "/", None));
-        let claim = rig.control.pools.claim(&pool(pool_of), &exchange, tried);
+        let pools = &rig.control.pools;
+        let claim = pools.claim(&pool(pool_of), &exchange, tried, &mut Draw::default());
         let claim = claim.ok()?;
         Some(Self {
             exchange,

@@ -5,6 +5,7 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
+use crate::pool::split::Draw;
 use crate::spec::Intent;
 
 /// How long requests run beside the deploys; longer with `TIDEGATE_FULL`.
@@ -45,12 +46,13 @@ fn send(shared: &Shared, pools: &Pools, seed: u64) -> HashMap<Generation, Arc<Ba
     let mut seen = HashMap::new();
     while !shared.is_over.load(Ordering::Relaxed) {
         let exchange = Arc::new(Exchange::new("GET", "/", None));
-        let claim = pools.claim(&web(), &exchange, &[]);
+        let mut draw = Draw::default();
+        let claim = pools.claim(&web(), &exchange, &[], &mut draw);
         let mut claim = claim.expect("one is always eligible");
         if random.u8(..8) == 0 {
             let left = claim.backend().generation();
             drop(claim);
-            match pools.claim(&web(), &exchange, &[left]) {
+            match pools.claim(&web(), &exchange, &[left], &mut draw) {
                 Ok(again) => claim = again,
                 Err(_) => continue,
             }

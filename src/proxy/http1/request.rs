@@ -150,6 +150,12 @@ impl<'h, 'b> RequestHead<'h, 'b> {
         })
     }
 
+    /// The values of the fields of this name, of those that go on.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+        let named = |field: &&Header<'_>| field.name.eq_ignore_ascii_case(name);
+        self.fields.iter().filter(named).map(|field| field.value)
+    }
+
     /// Appends the head that the backend gets, its empty line included.
     pub fn write(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(self.method.as_bytes());
