@@ -20,6 +20,7 @@ mod cuts;
 mod exchange;
 mod probing;
 mod sync;
+mod tally;
 mod word;
 
 use std::any::Any;
@@ -35,6 +36,7 @@ use crate::spec::{Address, BackendId, PoolName, Target};
 pub use cuts::{Asked, CUTS_LISTED_MAX, Cuts};
 pub use exchange::{CutReason, Exchange, ExchangeReport, PATH_BYTES_MAX, thread_number};
 pub use probing::{Hold, Probing, UnderWay};
+pub use tally::{Counts, Tally};
 pub use word::{Gate, Reading, Refused, Sealed, WhenIdle, Word};
 
 use exchange::{Exchanges, Place};
@@ -165,7 +167,7 @@ pub struct Backend {
     probe_now: Notify,
     probing: Probing,
     cuts: Mutex<Cuts>,
-    metrics: OnceLock<Box<dyn Any + Send + Sync>>,
+    metrics: OnceLock<Box<dyn Counts>>,
     connections: OnceLock<Box<dyn Connections>>,
 }
 
@@ -350,8 +352,14 @@ impl Backend {
     }
 
     /// The handles that `metrics` put here for the request path.
-    pub fn metrics_slot(&self) -> &OnceLock<Box<dyn Any + Send + Sync>> {
+    pub fn metrics_slot(&self) -> &OnceLock<Box<dyn Counts>> {
         &self.metrics
+    }
+
+    /// Answers so far, and the errors among them.
+    pub fn tally(&self) -> Tally {
+        let counts = self.metrics.get().map(|counts| counts.tally());
+        counts.unwrap_or_default()
     }
 }
 

@@ -8,6 +8,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::backend::{Counts, Tally};
+
 /// The status classes, as labels.
 pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -53,12 +55,20 @@ const DRAIN_BOUNDS: &[u64] = &[
 ];
 
 /// Counts of one generation.
+///
+/// Its [`Tally`] is made of them: answers are all of `classes`, and the tries that `connect_failures`
+/// and `lost` count; errors are those tries, the answers of 500 and above, and `broken`. Answers that
+/// are no matter of the backend are taken off again (`excused`). All three are counted where an
+/// exchange failed, never where one went well.
 pub struct BackendMetrics {
     pub(super) classes: Classes,
     pub(super) errors: Errors,
     pub(super) durations: Histogram,
     pub(super) connect_failures: AtomicU64,
     pub(super) retries: AtomicU64,
+    lost: AtomicU64,
+    broken: AtomicU64,
+    excused: AtomicU64,
 }
 
 impl BackendMetrics {
@@ -69,6 +79,9 @@ impl BackendMetrics {
             durations: Histogram::new(ANSWER_BOUNDS),
             connect_failures: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+            excused: AtomicU64::new(0),
         }
     }
 
@@ -94,9 +107,45 @@ impl BackendMetrics {
         self.connect_failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a request that this backend took, and dropped without an answer, and that is tried
+    /// again.
+    pub fn lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says of an answer below 500, counted besides, that the backend broke it off.
+    pub fn broke_off(&self) {
+        self.broken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says of an answer of 500 or above, counted besides, that it is not held against the backend:
+    /// it is no matter of it, or was counted when its last try failed.
+    pub fn excuse(&self) {
+        self.excused.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a request that was taken from this backend and tried on another.
     pub fn retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Counts for BackendMetrics {
+    /// Read while others count, so it may be off by those under way, and is bounded to what can be.
+    fn tally(&self) -> Tally {
+        let excused = load(&self.excused);
+        let failed_tries = load(&self.connect_failures) + load(&self.lost);
+        let broken = load(&self.broken);
+        let (mut answers, mut errors) = (failed_tries, failed_tries + broken);
+        for (class, count) in self.classes.read() {
+            answers += count;
+            errors += if class == "5xx" { count } else { 0 };
+        }
+        let answers = answers.saturating_sub(excused);
+        Tally {
+            answers,
+            errors: errors.saturating_sub(excused).min(answers),
+        }
     }
 }
 

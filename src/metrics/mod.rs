@@ -29,6 +29,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -109,7 +110,8 @@ impl Metrics {
     pub fn of<'a>(&'a self, backend: &'a Backend) -> &'a BackendMetrics {
         let slot = backend.metrics_slot();
         let handles = slot.get_or_init(|| Box::new(BackendMetrics::new(self.error_words.len())));
-        (**handles).downcast_ref().unwrap_or(&self.stray)
+        let handles: &dyn Any = &**handles;
+        handles.downcast_ref().unwrap_or(&self.stray)
     }
 
     /// The handles of a pool; `None` if there is no such pool now.

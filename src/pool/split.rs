@@ -40,7 +40,7 @@ use crate::backend::{Backend, Generation};
 use crate::spec::{Balance, Share, Sticky};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Steps of the whole, wide enough for the sum.
 const WHOLE: u64 = Share::WHOLE as u64;

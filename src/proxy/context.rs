@@ -33,6 +33,8 @@ pub(super) struct Record<'a> {
     pub(super) failure: Option<Failure>,
     pub(super) tries: usize,
     pub(super) took: Duration,
+    /// The failure was counted with the backend when the try ended.
+    pub(super) is_told: bool,
     pub(super) is_tunnel: bool,
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
@@ -65,6 +67,8 @@ pub(crate) struct Context {
     pub(super) tries: usize,
     /// The last try met a connection that had been kept and was dead: the next one is made new.
     pub(super) wants_new_connection: bool,
+    /// How the last try failed was counted with its backend.
+    pub(super) is_told: bool,
     last: Option<Arc<Backend>>,
     pub(super) failure: Option<Failure>,
     /// Of the head that went to the client.
@@ -88,6 +92,7 @@ impl Context {
             draw: Draw::default(),
             tries: 0,
             wants_new_connection: false,
+            is_told: false,
             last: None,
             failure: None,
             status: None,
@@ -99,6 +104,7 @@ impl Context {
     /// Takes the claim of the next try; the one before was released already.
     pub(super) fn hold_claim(&mut self, claim: Claim) {
         self.tries += 1;
+        self.is_told = false;
         self.tried.push(claim.backend().generation());
         self.last = Some(Arc::clone(claim.backend()));
         self.claim = Some(claim);
@@ -152,6 +158,7 @@ impl Drop for Context {
             status,
             failure,
             tries: self.tries,
+            is_told: self.is_told,
             took: self.ended.unwrap_or_else(Instant::now) - self.begun,
             is_tunnel,
             bytes_up,

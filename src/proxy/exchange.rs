@@ -185,6 +185,7 @@ async fn try_once(
         }
         Err(failure) => {
             context.failure = Some(failure);
+            context.is_told = true;
             // Not a byte of the request was sent, so any method may be tried elsewhere.
             return match context.may_try_again() {
                 true => Tried::Again,
@@ -242,7 +243,18 @@ async fn try_once(
         }
         // An answer always has a head; the codec holds that.
         (Ok(Step::Answered), None) => Tried::Failed(Failure::Internal),
-        (Err(failure), reply) => end_broken(down, up, context, &link, &answer, failure, reply),
+        (Err(failure), reply) => {
+            let ended = end_broken(down, up, context, &link, &answer, failure, reply);
+            // That a kept connection was dead says nothing of the backend.
+            if matches!(ended, Tried::Again)
+                && !link.is_reused
+                && let Some(claim) = &context.claim
+            {
+                engine.metrics.of(claim.backend()).lost();
+                context.is_told = true;
+            }
+            ended
+        }
     }
 }
 

@@ -146,6 +146,20 @@ impl Failure {
         self.row().status
     }
 
+    /// Whether it is held against the backend it befell. Not what a drain, the client or the proxy
+    /// itself did, nor that no other backend was there.
+    pub fn is_the_backends(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectFailed
+                | Self::ConnectTimeout
+                | Self::UpstreamReset
+                | Self::UpstreamTimeout
+                | Self::BodyTimeout
+                | Self::BadResponse
+        )
+    }
+
     /// Seconds after which it is worth to try again, if the answer says so.
     pub fn retry_after(self) -> Option<u32> {
         (self.status() == 503).then_some(1)

@@ -43,6 +43,8 @@ mod relay;
 pub mod scripted;
 mod socket;
 mod sticky;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 use std::sync::Arc;

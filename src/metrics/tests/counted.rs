@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::backend::ProbeReport;
+use crate::backend::{ProbeReport, Tally};
 use crate::events::About;
 
 #[test]
@@ -212,4 +212,47 @@ fn no_count_is_lost_or_taken_back_while_others_count_publish_and_scrape() {
         (value(&metrics, &total), value(&metrics, own)),
         (expected, expected)
     );
+}
+
+#[test]
+fn a_tally_is_read_out_of_what_is_counted_anyway() {
+    let metrics = metrics(&[("web", &[(1, Intent::Active)])]);
+    let backend = backend(&metrics, "web", 1);
+    let tally = |answers, errors| Tally { answers, errors };
+    assert_eq!(backend.tally(), tally(0, 0), "nothing was counted yet");
+    let handles = metrics.of(&backend);
+    for status in [101, 200, 302, 404, 499] {
+        handles.observe(status, Duration::ZERO);
+    }
+    handles.responded(101);
+    assert_eq!(backend.tally(), tally(6, 0));
+    for status in [500, 502, 599] {
+        handles.observe(status, Duration::ZERO);
+    }
+    assert_eq!(backend.tally(), tally(9, 3));
+    handles.connect_failure();
+    handles.lost();
+    assert_eq!(backend.tally(), tally(11, 5));
+    handles.broke_off();
+    assert_eq!(backend.tally(), tally(11, 6));
+    handles.excuse();
+    assert_eq!(backend.tally(), tally(10, 5));
+    handles.error(CONNECT_FAILED);
+    handles.retry();
+    assert_eq!(backend.tally(), tally(10, 5));
+}
+
+/// Read in the middle of counting.
+#[test]
+fn a_tally_never_has_more_errors_than_answers() {
+    let metrics = metrics(&[("web", &[(1, Intent::Active)])]);
+    let backend = backend(&metrics, "web", 1);
+    let handles = metrics.of(&backend);
+    handles.excuse();
+    handles.broke_off();
+    let none = Tally {
+        answers: 0,
+        errors: 0,
+    };
+    assert_eq!(backend.tally(), none);
 }

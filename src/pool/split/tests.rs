@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::model::Model;
+use super::super::model::{Member, Model};
 use super::super::rollout::{Kind, Named, Rollout, Timings};
 use super::super::testing::{member, settings};
 use super::super::{FileSettings, NoClaim, Pools};
@@ -128,11 +128,8 @@ fn is_new(generation: Generation) -> bool {
     generation > 10
 }
 
-fn rollout(
-    members: &[super::super::model::Member],
-    phase: Phase,
-    sticky: Option<Sticky>,
-) -> Rollout {
+/// One under way: what is above 10 is new.
+pub(crate) fn rollout(members: &[Member], phase: Phase, sticky: Option<Sticky>) -> Rollout {
     let (new, old) = members
         .iter()
         .map(|member| Named {
