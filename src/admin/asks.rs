@@ -3,6 +3,8 @@
 //! One struct each, which is also its description in the OpenAPI document: the keys that are known
 //! are read from that description, so that the two cannot differ.
 
+pub(super) mod rollouts;
+
 use std::time::Duration;
 
 use utoipa::{IntoParams, ToSchema};

@@ -22,11 +22,17 @@ use crate::spec::{Invalid, PoolName};
 /// The request field of [`LastSeen`].
 pub(super) const LAST_EVENT_ID: &str = "Last-Event-ID";
 
+/// The request field of [`Keyed`].
+pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
 /// How long a request body may take to arrive; a client of ours sends it with the head.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The last event that a follower has seen, as the standard for server-sent events sends it.
 pub(super) struct LastSeen(pub(super) Option<Since>);
+
+/// What a retried call is known by, from the field that proxies and libraries send by themselves.
+pub(super) struct Keyed(pub(super) Option<String>);
 
 /// The pool of a path.
 pub(super) struct InPool(pub(super) PoolName);
@@ -82,17 +88,33 @@ impl FromRequestParts<Arc<Served>> for At {
 impl FromRequestParts<Arc<Served>> for LastSeen {
     type Rejection = Reply;
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Served>) -> Result<Self, Reply> {
-        let Some(value) = parts.headers.get(LAST_EVENT_ID) else {
-            return Ok(Self(None));
-        };
-        let text = String::from_utf8_lossy(value.as_bytes());
-        match params::since(&text) {
-            Ok(since) => Ok(Self(Some(since))),
-            Err(Invalid(expected)) => Err(Reply::invalid(format!(
-                "field {LAST_EVENT_ID:?}: found {} (expected {expected})",
-                params::found(&text.into())
-            ))),
-        }
+        field(parts, LAST_EVENT_ID, params::since).map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Served>> for Keyed {
+    type Rejection = Reply;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Served>) -> Result<Self, Reply> {
+        field(parts, IDEMPOTENCY_KEY, params::key).map(Self)
+    }
+}
+
+/// The value of a request field, if there is one.
+fn field<T>(
+    parts: &Parts,
+    name: &str,
+    read: impl Fn(&str) -> Result<T, Invalid>,
+) -> Result<Option<T>, Reply> {
+    let Some(value) = parts.headers.get(name) else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    match read(&text) {
+        Ok(value) => Ok(Some(value)),
+        Err(Invalid(expected)) => Err(Reply::invalid(format!(
+            "field {name:?}: found {} (expected {expected})",
+            params::found(&text.into())
+        ))),
     }
 }
 
@@ -119,15 +141,19 @@ impl<T: Ask + PartialSchema> FromRequest<Arc<Served>> for Told<T> {
     type Rejection = Reply;
     async fn from_request(request: Request, state: &Arc<Served>) -> Result<Self, Reply> {
         query(&request)?.only(&[]).map_err(Reply::invalid)?;
-        let known: Vec<String> = match T::schema() {
-            RefOr::T(Schema::Object(object)) => object.properties.keys().cloned().collect(),
-            _ => Vec::new(),
-        };
         let body = body(request, state).await?;
-        let fields = Fields::of_body(&body).and_then(|fields| fields.only(&known));
-        let told = fields.and_then(|fields| T::read(&fields));
+        let told = Fields::of_body(&body).and_then(told);
         Ok(Self(told.map_err(Reply::invalid)?))
     }
+}
+
+/// Reads the keys of a JSON object, refusing those that its description does not name.
+pub(super) fn told<T: Ask + PartialSchema>(fields: Fields) -> Result<T, String> {
+    let known: Vec<String> = match T::schema() {
+        RefOr::T(Schema::Object(object)) => object.properties.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    T::read(&fields.only(&known)?)
 }
 
 fn query(request: &Request) -> Result<Fields, Reply> {

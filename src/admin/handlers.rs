@@ -32,14 +32,19 @@ const WAIT_FOR_DEFAULT: Duration = Duration::from_secs(60);
 
 macro_rules! answers {
     ($name:ident: $schema:literal $($outcome:ident)*) => {
-        struct $name;
+        pub(super) struct $name;
+        impl $name {
+            /// What the operation can end in, besides what every one can.
+            pub(super) const OUTCOMES: &[Outcome] = &[$(Outcome::$outcome),*];
+        }
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<Described>> {
-                described($schema, &[$(Outcome::$outcome),*])
+                described($schema, Self::OUTCOMES)
             }
         }
     };
 }
+pub(super) use answers;
 
 answers!(StatusAnswers: "Status" Done);
 
@@ -271,10 +276,14 @@ pub(super) async fn reload(
     served.admin.control.reload(actor).await.into()
 }
 
-struct EventsAnswers;
+pub(super) struct EventsAnswers;
+impl EventsAnswers {
+    /// What following can end in; a stream that began ends with its connection.
+    pub(super) const OUTCOMES: &[Outcome] = &[Outcome::Done, Outcome::Unknown];
+}
 impl IntoResponses for EventsAnswers {
     fn responses() -> BTreeMap<String, RefOr<Described>> {
-        let mut responses = described("EventRecord", &[Outcome::Done, Outcome::Unknown]);
+        let mut responses = described("EventRecord", Self::OUTCOMES);
         if let Some(RefOr::T(response)) = responses.get_mut("200") {
             response.description = "server-sent events until the proxy stops: `id` is the number, \
                                     `event` the name, `data` this document on one line"

@@ -9,6 +9,8 @@
 //! | `PATCH …/backends/{id}` | weight |
 //! | `DELETE …/backends/{id}` | remove |
 //! | `POST …/backends/{id}/drain`, `/ready`, `/standby`, `/close` | as they say |
+//! | `POST /v1/pools/{pool}/rollout`, `/canary`, `/promote`, `/rollback`, `/abort` | rollouts |
+//! | `GET /v1/pools/{pool}/history` | the rollouts that were |
 //! | `POST /v1/reload` | the file again |
 //! | `GET /v1/events` | every change as it happens, as server-sent events |
 //! | `GET /openapi.json` | this, as OpenAPI 3.1, made from the handlers |
@@ -27,6 +29,7 @@
 
 mod asks;
 pub mod client;
+mod endings;
 mod extract;
 mod follow;
 mod gate;
@@ -35,6 +38,7 @@ pub mod params;
 pub mod plain;
 mod record;
 mod reply;
+mod rollouts;
 pub mod serve;
 pub mod socket;
 pub mod tokens;
@@ -59,11 +63,13 @@ use crate::report::{Answer, EventRecord, ListenerStatus, Status};
 use reply::Reply;
 
 pub use crate::control::Actor;
+pub use endings::{Ending, endings};
 pub use serve::{TcpDoor, serve_plain, serve_tcp, serve_unix};
 pub use socket::{SocketGuard, bind_unix};
 pub use tokens::Tokens;
 
-/// Bytes of a request body at most. The largest body, an `add`, is a few hundred bytes; 413 beyond.
+/// Bytes of a request body at most. The largest body, a `rollout` of 100 backends, is some
+/// 20 KiB; 413 beyond.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What the handlers work with.
@@ -117,7 +123,8 @@ impl Admin {
         Status,
         reply::Problem,
         reply::Pools,
-        reply::OnePool
+        reply::OnePool,
+        reply::History
     ))
 )]
 struct Document;
@@ -157,6 +164,12 @@ fn parts() -> (Router<Arc<Served>>, utoipa::openapi::OpenApi) {
         .routes(routes!(handlers::ready))
         .routes(routes!(handlers::standby))
         .routes(routes!(handlers::close))
+        .routes(routes!(rollouts::rollout))
+        .routes(routes!(rollouts::canary))
+        .routes(routes!(rollouts::promote))
+        .routes(routes!(rollouts::rollback))
+        .routes(routes!(rollouts::abort))
+        .routes(routes!(rollouts::history))
         .routes(routes!(handlers::reload))
         .routes(routes!(handlers::events))
         .routes(routes!(handlers::openapi))

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::config::parse_duration;
 use crate::control::WAIT_MAX;
+use crate::pool::rollout::KEY_BYTES_MAX;
 use crate::spec::Invalid;
 
 /// Text found is repeated in a refusal up to so many characters.
@@ -42,6 +43,17 @@ pub fn clock_or_never(text: &str) -> Result<Option<Duration>, Invalid> {
     }
 }
 
+/// Reads the key of an operation: whatever the caller makes up, as long as it fits into a log line.
+pub fn key(text: &str) -> Result<String, Invalid> {
+    let fits = (1..=KEY_BYTES_MAX).contains(&text.len());
+    match fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err(Invalid(format!(
+            "1 to {KEY_BYTES_MAX} printable ASCII characters without spaces"
+        ))),
+    }
+}
+
 /// Where a follower of the events goes on: behind a number, whose numbering may be said too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since {
@@ -67,9 +79,13 @@ pub fn since(text: &str) -> Result<Since, Invalid> {
     Ok(Since { number, began_ms })
 }
 
-/// The keys of a query or a body.
+/// Where the keys of a query are.
+const QUERY: &str = "query";
+
+/// The keys of a query or a body, or of an object in a body.
 pub(super) struct Fields {
-    place: &'static str,
+    /// `query`, `body`, or where in the body, such as `body.add[1]`.
+    place: String,
     values: Map<String, Value>,
 }
 
@@ -84,14 +100,14 @@ impl Fields {
             values.insert(key, Value::String(value));
         }
         Ok(Self {
-            place: "query",
+            place: QUERY.to_owned(),
             values,
         })
     }
 
     /// The keys of a JSON object.
     pub(super) fn of_body(body: &[u8]) -> Result<Self, String> {
-        let place = "body";
+        let place = "body".to_owned();
         match serde_json::from_slice(body) {
             Ok(Value::Object(values)) => Ok(Self { place, values }),
             Ok(other) => Err(format!(
@@ -154,15 +170,76 @@ impl Fields {
 
     /// Whether a flag is set; in a query its name alone sets it.
     pub(super) fn flag(&self, key: &str) -> Result<bool, String> {
+        Ok(self.flag_if_said(key)?.unwrap_or_default())
+    }
+
+    /// Whether a flag is set, if it is said.
+    pub(super) fn flag_if_said(&self, key: &str) -> Result<Option<bool>, String> {
         match self.values.get(key) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(Value::String(text)) if self.place == "query" => match text.as_str() {
-                "" | "true" | "1" => Ok(true),
-                "false" | "0" => Ok(false),
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(Value::String(text)) if self.place == QUERY => match text.as_str() {
+                "" | "true" | "1" => Ok(Some(true)),
+                "false" | "0" => Ok(Some(false)),
                 _ => Err(self.refuse(key, "true or false")),
             },
             Some(_) => Err(self.refuse(key, "true or false")),
+        }
+    }
+
+    /// Whether the value of a key is this word.
+    pub(super) fn is(&self, key: &str, word: &str) -> bool {
+        self.values.get(key).is_some_and(|value| value == word)
+    }
+
+    /// The value of a key that is a list of texts, each read by `read`; `expected` says what else it
+    /// may be.
+    pub(super) fn texts<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Result<Option<Vec<T>>, String> {
+        let Some(list) = self.list(key, expected)? else {
+            return Ok(None);
+        };
+        let each = list.iter().enumerate().map(|(at, value)| {
+            let refuse = |expected: &str| {
+                let (place, found) = (&self.place, found(value));
+                format!("{place}.{key}[{at}]: found {found} (expected {expected})")
+            };
+            let text = value.as_str().ok_or_else(|| refuse("a text in quotes"))?;
+            read(text).map_err(|Invalid(expected)| refuse(&expected))
+        });
+        each.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The value of a key that is a list of objects, whose keys are to be read like these.
+    pub(super) fn objects(&self, key: &str) -> Result<Option<Vec<Self>>, String> {
+        let Some(list) = self.list(key, "a list of objects")? else {
+            return Ok(None);
+        };
+        let each = list.iter().enumerate().map(|(at, value)| {
+            let place = format!("{}.{key}[{at}]", self.place);
+            match value {
+                Value::Object(values) => Ok(Self {
+                    place,
+                    values: values.clone(),
+                }),
+                other => Err(format!(
+                    "{place}: found {} (expected an object)",
+                    found(other)
+                )),
+            }
+        });
+        each.collect::<Result<_, _>>().map(Some)
+    }
+
+    fn list(&self, key: &str, expected: &str) -> Result<Option<&Vec<Value>>, String> {
+        match self.values.get(key) {
+            None => Ok(None),
+            Some(Value::Array(list)) => Ok(Some(list)),
+            Some(_) => Err(self.refuse(key, expected)),
         }
     }
 

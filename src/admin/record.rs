@@ -210,6 +210,50 @@ mod tests {
                 r#""event":"closed","requests":1,"tunnels":2"#,
             ),
             (
+                Happening::RolloutBegun {
+                    rollout: 3,
+                    kind: "rollout",
+                    added: vec!["v2".to_owned()],
+                    replaced: vec!["v1".to_owned(), "v0".to_owned()],
+                },
+                r#""event":"rollout_begun","rollout":3,"kind":"rollout","added":["v2"],"replaced":["v1","v0"]"#,
+            ),
+            (
+                Happening::RolloutPhase {
+                    rollout: 3,
+                    phase: "canary",
+                    share: Some("10%".to_owned()),
+                },
+                r#""event":"rollout_phase","rollout":3,"phase":"canary","share":"10%""#,
+            ),
+            (
+                Happening::RolloutDecided {
+                    rollout: 3,
+                    decided: "failed",
+                    cause: "v2: status 503".to_owned(),
+                    took,
+                },
+                r#""event":"rollout_decided","rollout":3,"decided":"failed","cause":"v2: status 503","took_ms":1250.5"#,
+            ),
+            (
+                Happening::RolloutEnded {
+                    rollout: 3,
+                    taken_out: "clean",
+                },
+                r#""event":"rollout_ended","rollout":3,"taken_out":"clean""#,
+            ),
+            (
+                Happening::Paused { ttl: took },
+                r#""event":"paused","ttl_ms":1250.5"#,
+            ),
+            (
+                Happening::Resumed {
+                    cause: "asked",
+                    held: 12,
+                },
+                r#""event":"resumed","cause":"asked","held":12"#,
+            ),
+            (
                 Happening::Reloaded {
                     summary: "1 backend added".to_owned(),
                 },

@@ -13,7 +13,7 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response as Described};
 
 use crate::outcome::Outcome;
-use crate::report::{Answer, PoolStatus};
+use crate::report::{Answer, PoolStatus, RolloutStatus};
 
 /// The media type of everything that is not a success.
 pub(super) const PROBLEM: &str = "application/problem+json";
@@ -53,6 +53,21 @@ pub(super) struct OnePool {
     /// The one that was asked for.
     pub(super) pool: PoolStatus,
 }
+
+/// The rollouts of a pool.
+#[derive(Serialize, ToSchema)]
+pub(super) struct History {
+    /// Always `done`.
+    pub(super) outcome: Outcome,
+    /// The pool's name.
+    pub(super) pool: String,
+    /// The newest first; one that is under way goes before all.
+    pub(super) records: Vec<RolloutStatus>,
+}
+
+/// What every operation can end in besides its own.
+pub(super) const EVERYWHERE: [Outcome; 3] =
+    [Outcome::Invalid, Outcome::NotAuthorised, Outcome::Error];
 
 /// An answer and its status.
 #[derive(Debug)]
@@ -119,9 +134,8 @@ impl IntoResponse for Reply {
 
 /// Describes the answers of an operation that can end in `outcomes`, and those every one can.
 pub(super) fn described(schema: &str, outcomes: &[Outcome]) -> BTreeMap<String, RefOr<Described>> {
-    let everywhere = [Outcome::Invalid, Outcome::NotAuthorised, Outcome::Error];
     let mut lines: BTreeMap<u16, Vec<String>> = BTreeMap::new();
-    for outcome in outcomes.iter().chain(&everywhere) {
+    for outcome in outcomes.iter().chain(&EVERYWHERE) {
         let row = outcome.row();
         let line = format!("`{}`: {}", row.word, row.meaning);
         lines.entry(row.status).or_default().push(line);

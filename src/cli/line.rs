@@ -266,6 +266,45 @@ mod tests {
                 "closed           web/a@3  cut 1 request, 0 tunnels  by uid:1000",
             ),
             (
+                format!(
+                    r#""event":"rollout_begun","rollout":3,"kind":"rollout","added":["v2"],"replaced":["v1","v0"],"pool":"web",{by}"#
+                ),
+                "rollout_begun    web  rollout 3: v2 for v1, v0  by uid:1000",
+            ),
+            (
+                format!(
+                    r#""event":"rollout_begun","rollout":4,"kind":"rollback","added":["v1"],"replaced":[],"pool":"web",{by}"#
+                ),
+                "rollout_begun    web  rollback 4: v1 for none  by uid:1000",
+            ),
+            (
+                r#""event":"rollout_phase","rollout":3,"phase":"canary","share":"10%","pool":"web""#
+                    .to_owned(),
+                "rollout_phase    web  rollout 3: canary with 10%",
+            ),
+            (
+                r#""event":"rollout_phase","rollout":3,"phase":"bake","share":null,"pool":"web""#
+                    .to_owned(),
+                "rollout_phase    web  rollout 3: bake",
+            ),
+            (
+                r#""event":"rollout_decided","rollout":3,"decided":"failed","cause":"v2: status\u001b503","took_ms":61000.0,"pool":"web""#
+                    .to_owned(),
+                "rollout_decided  web  rollout 3: failed after 1m01s: v2: status 503",
+            ),
+            (
+                r#""event":"rollout_ended","rollout":3,"taken_out":"clean","pool":"web""#.to_owned(),
+                "rollout_ended    web  rollout 3: taken out: clean",
+            ),
+            (
+                format!(r#""event":"paused","ttl_ms":60000.0,"pool":"web",{by}"#),
+                "paused           web  for 1m00s at most  by uid:1000",
+            ),
+            (
+                r#""event":"resumed","cause":"ttl","held":1,"pool":"web""#.to_owned(),
+                "resumed          web  ttl, 1 request held",
+            ),
+            (
                 r#""event":"reloaded","summary":"1 backend added","actor":"signal""#.to_owned(),
                 "reloaded         1 backend added  by signal",
             ),
@@ -282,8 +321,8 @@ mod tests {
                 "gap              the proxy was started anew and numbers from 1; 58 and later of the earlier numbers are missing",
             ),
             (
-                format!(r#""event":"paused","ttl_ms":60000,"why":"x",{web},{by}"#),
-                "paused           web/a@3  ttl_ms=60000 why=\"x\"  by uid:1000",
+                format!(r#""event":"of_a_newer","ttl_ms":60000,"why":"x",{web},{by}"#),
+                "of_a_newer       web/a@3  ttl_ms=60000 why=\"x\"  by uid:1000",
             ),
         ] {
             let line = format!("2026-10-03T14:03:07.123Z     57  {line}");

@@ -53,6 +53,7 @@ fn it_lists_every_operation_with_its_options() {
     lines.sort();
     let backend = "/v1/pools/{pool}/backends/{id}";
     let everywhere = "400,401,403";
+    let moves = format!("200,202,{everywhere},404,408,409,413,500,503");
     assert_eq!(
         lines,
         [
@@ -62,8 +63,10 @@ fn it_lists_every_operation_with_its_options() {
             format!("get /v1/pools [] 200,{everywhere},413,500,503"),
             format!("get /v1/pools/{{pool}} [] 200,{everywhere},404,413,500,503"),
             format!("get {backend} [wait_for,wait] 200,{everywhere},404,408,409,413,500,503"),
+            format!("get /v1/pools/{{pool}}/history [limit] 200,{everywhere},404,413,500,503"),
             format!("get /v1/status [] 200,{everywhere},413,500,503"),
             format!("patch {backend} [] 200,{everywhere},404,413,500,503"),
+            format!("post /v1/pools/{{pool}}/abort [wait] {moves}"),
             format!(
                 "post /v1/pools/{{pool}}/backends [] 200,202,{everywhere},404,408,409,413,500,503"
             ),
@@ -73,6 +76,10 @@ fn it_lists_every_operation_with_its_options() {
             ),
             format!("post {backend}/ready [wait] 200,202,{everywhere},404,408,409,413,500,503"),
             format!("post {backend}/standby [force] 200,{everywhere},404,409,413,500,503"),
+            format!("post /v1/pools/{{pool}}/canary [] 200,{everywhere},404,409,413,500,503"),
+            format!("post /v1/pools/{{pool}}/promote [wait] {moves}"),
+            format!("post /v1/pools/{{pool}}/rollback [wait,keep_standby,key] {moves}"),
+            format!("post /v1/pools/{{pool}}/rollout [] {moves}"),
             format!("post /v1/reload [] 200,{everywhere},413,422,500,503"),
         ]
     );
@@ -106,6 +113,33 @@ fn it_is_openapi_3_1_and_every_reference_leads_somewhere() {
     }
 }
 
+#[test]
+fn the_list_of_endings_is_that_of_the_document() {
+    let endings = endings();
+    let mut listed: Vec<&str> = endings.iter().map(|ending| ending.operation).collect();
+    listed.push("openapi");
+    listed.sort_unstable();
+    let items = document()["paths"].as_object().unwrap().values();
+    let operations: Vec<&Value> = items
+        .flat_map(|item| item.as_object().unwrap().values())
+        .collect();
+    let mut documented: Vec<&str> = operations
+        .iter()
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    documented.sort_unstable();
+    assert_eq!(listed, documented);
+    for ending in endings {
+        let is_it = |one: &&&Value| one["operationId"] == ending.operation;
+        let operation = operations.iter().find(is_it).unwrap();
+        for outcome in ending.outcomes {
+            let row = outcome.row();
+            let response = &operation["responses"][row.status.to_string()];
+            assert!(response.is_object(), "{}: {}", ending.operation, row.word);
+        }
+    }
+}
+
 /// Each operation is asked plainly, with what it needs; it must be there and answer as documented,
 /// which [`Rig::send`] asserts.
 #[tokio::test]
@@ -130,6 +164,10 @@ async fn every_operation_of_the_document_is_served() {
                 ("POST", path) if path.ends_with("/backends") => {
                     r#"{"id":"n","address":"127.0.0.1:9","wait":"0s"}"#
                 }
+                ("POST", path) if path.ends_with("/rollout") => {
+                    r#"{"add":[{"id":"r","address":"127.0.0.1:10"}],"replace":"all","dry_run":true}"#
+                }
+                ("POST", path) if path.ends_with("/canary") => r#"{"share":"25%"}"#,
                 ("PATCH", _) => r#"{"weight":2}"#,
                 _ => "",
             };

@@ -8,6 +8,7 @@ mod doors;
 mod events;
 mod operations;
 mod refusals;
+mod rollouts;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
