@@ -105,15 +105,6 @@ impl ConnectionCount {
     }
 }
 
-/// What a generation has answered since it was added.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
-    /// Answers, and connections that it did not take.
-    pub answers: u64,
-    /// Those of them with a status of 500 or above, or that were no answer.
-    pub errors: u64,
-}
-
 /// How a generation came to be, which decides how many good probes make it healthy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
@@ -344,11 +335,6 @@ impl Backend {
         if let Some(held) = self.connections.get() {
             held.close_idle();
         }
-    }
-
-    /// What it has answered since it was added.
-    pub fn tally(&self) -> Tally {
-        Tally::default()
     }
 
     /// The handles that `metrics` put here for the request path.

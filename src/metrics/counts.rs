@@ -16,6 +16,9 @@ pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// How a drain can end, as labels: words of the table of outcomes.
 pub(super) const DRAIN_OUTCOMES: [&str; 3] = ["clean", "forced", "restored"];
 
+/// How a rollout can be decided, as labels.
+pub(super) const ROLLOUT_OUTCOMES: [&str; 4] = ["moved", "failed", "reverted", "aborted"];
+
 const MS: u64 = 1000;
 const SECOND: u64 = 1000 * MS;
 
@@ -177,6 +180,7 @@ pub struct PoolMetrics {
     pub(super) drain_durations: Histogram,
     pub(super) cut_requests: AtomicU64,
     pub(super) cut_tunnels: AtomicU64,
+    pub(super) rollouts: [AtomicU64; ROLLOUT_OUTCOMES.len()],
 }
 
 impl PoolMetrics {
@@ -187,6 +191,7 @@ impl PoolMetrics {
             drain_durations: Histogram::new(DRAIN_BOUNDS),
             cut_requests: AtomicU64::new(0),
             cut_tunnels: AtomicU64::new(0),
+            rollouts: Default::default(),
         }
     }
 
@@ -207,6 +212,12 @@ impl PoolMetrics {
             .fetch_add(requests.into(), Ordering::Relaxed);
         self.cut_tunnels
             .fetch_add(tunnels.into(), Ordering::Relaxed);
+    }
+
+    pub(super) fn rollout_decided(&self, decided: &str) {
+        if let Some(place) = ROLLOUT_OUTCOMES.iter().position(|word| *word == decided) {
+            self.rollouts[place].fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

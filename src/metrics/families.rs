@@ -7,7 +7,9 @@
 use prometheus::core::Collector;
 
 use super::Metrics;
-use super::counts::{BackendMetrics, DRAIN_OUTCOMES, OwnAnswers, PoolMetrics, load};
+use super::counts::{
+    BackendMetrics, DRAIN_OUTCOMES, OwnAnswers, PoolMetrics, ROLLOUT_OUTCOMES, load,
+};
 use super::samples::{Family, Labels, label, write};
 use crate::backend::{Health, Reading};
 use crate::pool::{Entry, Pool, Snapshot};
@@ -61,7 +63,7 @@ pub(super) fn render(metrics: &Metrics, snapshot: &Snapshot) -> String {
     let mut text = String::with_capacity(16 * 1024 * (1 + backends.len()));
     of_process(metrics, &mut text);
     of_pools(&pools, metrics.error_words, &mut text);
-    of_drains(&pools, &mut text);
+    of_drains_and_rollouts(&pools, &mut text);
     gauges_of_backends(&backends, &mut text);
     counts_of_backends(&backends, metrics.error_words, &mut text);
     text
@@ -175,7 +177,7 @@ fn of_pools(pools: &[PoolRow<'_>], error_words: &[&str], text: &mut String) {
     );
 }
 
-fn of_drains(pools: &[PoolRow<'_>], text: &mut String) {
+fn of_drains_and_rollouts(pools: &[PoolRow<'_>], text: &mut String) {
     let mut drains = Family::counter("tidegate_drains_total", "Drains that ended, by outcome.");
     let mut durations = Family::histogram(
         "tidegate_drain_duration_seconds",
@@ -185,7 +187,14 @@ fn of_drains(pools: &[PoolRow<'_>], text: &mut String) {
         "tidegate_drain_cut_total",
         "Requests and tunnels that drains cut.",
     );
+    let mut rollouts = Family::counter(
+        "tidegate_rollouts_total",
+        "Rollouts and rollbacks that were decided, by how.",
+    );
     for PoolRow { labels, counts, .. } in pools {
+        for (outcome, count) in ROLLOUT_OUTCOMES.iter().zip(&counts.rollouts) {
+            rollouts.add_with(labels, "outcome", outcome, load(count));
+        }
         for (outcome, count) in DRAIN_OUTCOMES.iter().zip(&counts.drains) {
             drains.add_with(labels, "outcome", outcome, load(count));
         }
@@ -196,6 +205,7 @@ fn of_drains(pools: &[PoolRow<'_>], text: &mut String) {
     drains.write(text);
     durations.write(text);
     cuts.write(text);
+    rollouts.write(text);
 }
 
 fn gauges_of_backends(backends: &[BackendRow<'_>], text: &mut String) {

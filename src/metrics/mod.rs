@@ -18,8 +18,8 @@
 //! - labels are names of pools and backends, generations, and words of closed sets; nothing that a
 //!   client sent.
 //!
-//! Who calls it: `proxy` takes handles and counts; `events` tells of drains and reloads
-//! ([`Metrics::watch`]); `server` joins them and serves [`Metrics::render`], off the async threads,
+//! Who calls it: `proxy` takes handles and counts; `events` tells of drains, rollouts and
+//! reloads ([`Metrics::watch`]); `server` joins them and serves [`Metrics::render`], off the async threads,
 //! since a scrape of hundreds of backends takes milliseconds. This module alone names `prometheus`;
 //! the words of errors are the proxy's and are given to [`Metrics::new`].
 
@@ -95,7 +95,7 @@ impl Metrics {
         })
     }
 
-    /// Counts drains and reloads from now on, as they are told. Once per ring.
+    /// Counts drains, rollouts and reloads from now on, as they are told. Once per ring.
     pub fn watch(self: &Arc<Self>, events: &Events) {
         let metrics = Arc::clone(self);
         events.observe(move |event| metrics.told(event));
@@ -169,10 +169,13 @@ impl Metrics {
                 cut_requests,
                 cut_tunnels,
             } => {
-                let name = event.about.pool.as_deref();
-                let name = name.and_then(|name| PoolName::parse(name).ok());
-                if let Some(pool) = name.and_then(|name| self.pool(&name)) {
+                if let Some(pool) = self.pool_of(event) {
                     pool.drain_ended(outcome, *took, *cut_requests, *cut_tunnels);
+                }
+            }
+            Happening::RolloutDecided { decided, .. } => {
+                if let Some(pool) = self.pool_of(event) {
+                    pool.rollout_decided(decided);
                 }
             }
             Happening::Reloaded { .. } => {
@@ -183,5 +186,10 @@ impl Metrics {
             }
             _ => {}
         }
+    }
+
+    fn pool_of(&self, event: &Event) -> Option<Arc<PoolMetrics>> {
+        let name = PoolName::parse(event.about.pool.as_deref()?).ok()?;
+        self.pool(&name)
     }
 }

@@ -176,6 +176,41 @@ fn a_failed_verdict_in_the_bake_brings_the_old_ones_back_in_one_snapshot() {
 }
 
 #[test]
+fn a_share_of_errors_in_the_bake_brings_the_old_ones_back() {
+    struct Fixed(std::sync::atomic::AtomicU64);
+    impl crate::backend::Counts for Fixed {
+        fn tally(&self) -> crate::backend::Tally {
+            let errors = self.0.load(std::sync::atomic::Ordering::Relaxed);
+            crate::backend::Tally {
+                answers: errors * 20,
+                errors,
+            }
+        }
+    }
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        let rollout = rig.under_way(c_for_all()).await;
+        rig.open().await;
+        let counts = Fixed(5.into());
+        assert!(
+            rig.backend("c")
+                .metrics_slot()
+                .set(Box::new(counts))
+                .is_ok()
+        );
+        let answer = rollout.await.unwrap();
+        assert_eq!(
+            answer.message,
+            "rollout 1 of web reverted: too many errors: c 5 of 100 (5.0%), a, b 0 of 0 (0.0%)"
+        );
+        let errors = answer.rollout.unwrap().errors.unwrap();
+        assert_eq!((errors.new_answers, errors.new_errors), (100, 5));
+        assert!(errors.judged);
+        assert_eq!(rig.with(Intent::Active), ["a", "b"]);
+    });
+}
+
+#[test]
 fn at_every_snapshot_the_pool_is_served_by_the_old_set_or_the_new() {
     on_a_standing_clock(async {
         let rig = Rig::new().await;

@@ -1,4 +1,4 @@
-//! What is counted: requests, drains and reloads, none of them lost.
+//! What is counted: requests, drains, rollouts and reloads, none of them lost.
 
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ fn what_a_request_counts_is_in_the_next_scrape() {
 }
 
 #[test]
-fn drains_and_reloads_are_counted_as_they_are_told() {
+fn drains_rollouts_and_reloads_are_counted_as_they_are_told() {
     let metrics = metrics(&[("web", &[(1, Intent::Draining)])]);
     let events = Events::new();
     metrics.watch(&events);
@@ -125,6 +125,16 @@ fn drains_and_reloads_are_counted_as_they_are_told() {
     events.emit(about("web"), ended("forced", 400, 3));
     events.emit(about("web"), ended("restored", 9, 0));
     events.emit(about("gone"), ended("clean", 1, 0));
+    let decided = |decided| Happening::RolloutDecided {
+        rollout: 3,
+        decided,
+        cause: "status 503".to_owned(),
+        took: Duration::from_secs(7),
+    };
+    for word in ["moved", "failed", "moved", "reverted", "aborted"] {
+        events.emit(about("web"), decided(word));
+    }
+    events.emit(about("gone"), decided("failed"));
     let summary = String::new();
     events.emit(About::default(), Happening::Reloaded { summary });
     events.emit(About::default(), Happening::ReloadRejected { problems: 3 });
@@ -159,6 +169,22 @@ fn drains_and_reloads_are_counted_as_they_are_told() {
         (
             "tidegate_drain_cut_total{pool=\"web\",kind=\"tunnel\"}",
             6.0,
+        ),
+        (
+            "tidegate_rollouts_total{pool=\"web\",outcome=\"moved\"}",
+            2.0,
+        ),
+        (
+            "tidegate_rollouts_total{pool=\"web\",outcome=\"failed\"}",
+            1.0,
+        ),
+        (
+            "tidegate_rollouts_total{pool=\"web\",outcome=\"reverted\"}",
+            1.0,
+        ),
+        (
+            "tidegate_rollouts_total{pool=\"web\",outcome=\"aborted\"}",
+            1.0,
         ),
         ("tidegate_reloads_total{outcome=\"applied\"}", 1.0),
         ("tidegate_reloads_total{outcome=\"rejected\"}", 2.0),

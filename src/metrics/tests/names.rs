@@ -46,6 +46,7 @@ fn every_metric_has_its_name_type_and_help() {
             "tidegate_pool_errors_total",
             "tidegate_drains_total",
             "tidegate_drain_cut_total",
+            "tidegate_rollouts_total",
             "tidegate_backend_responses_total",
             "tidegate_backend_errors_total",
             "tidegate_backend_connect_failures_total",

@@ -137,6 +137,7 @@ pub(crate) fn rollout(members: &[Member], phase: Phase, sticky: Option<Sticky>) 
             generation: member.generation,
             address: member.address.clone(),
             was_here: false,
+            ended: None,
         })
         .partition(|named| is_new(named.generation));
     Rollout {
