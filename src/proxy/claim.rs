@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A claim on a backend that was not tried for this exchange yet. A first try is held while no
 /// backend is eligible, and given up when its client leaves. A retry is held only if nothing was wrong
-/// but a kept connection, or while a rollout may be taken back; else it fails the way the try before did.
+/// but a kept connection, or in the bake of a rollout; else it fails the way the try before did.
 pub(super) async fn claim_or_hold(
     pools: &Pools,
     pool: &Arc<Pool>,
@@ -48,17 +48,17 @@ pub(super) async fn claim_or_hold(
     }
 }
 
-/// Whether there is nobody left to try. While a rollout may be taken back there is: if the new version
-/// takes no connection, the old ones are about to serve again.
+/// Whether there is nobody left to try. In the bake of a rollout there is: if the new version takes no
+/// connection, the old ones, on standby by now, are about to serve again.
 fn is_last_try(pools: &Pools, pool: &Pool, context: &Context) -> bool {
-    let may_be_taken_back = || {
+    let is_in_bake = || {
         let snapshot = pools.load();
         let rollout = snapshot
             .pool(&pool.name)
             .and_then(|now| now.rollout.as_ref());
-        rollout.is_some_and(|rollout| rollout.phase != Phase::Gate && !rollout.old.is_empty())
+        rollout.is_some_and(|rollout| rollout.phase == Phase::Bake && !rollout.old.is_empty())
     };
-    context.tries > 0 && !context.wants_new_connection && !may_be_taken_back()
+    context.tries > 0 && !context.wants_new_connection && !is_in_bake()
 }
 
 /// Resolves when the client has left. What it sends is read up to one small buffer; past that its end

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Generation;
 use crate::pool::model::{MEMBERS_MAX, Model, PoolModel, UnixMillis};
+use crate::pool::rollout::{HISTORY_MAX, ROLLOUT_BACKENDS_MAX};
 use crate::spec::{DrainSpec, PoolName, Target, parse_socket_path};
 
 /// The largest state file that is written or read. A member takes less than 1 KiB, so this is more
@@ -148,7 +149,44 @@ fn validate_pool(name: &PoolName, pool: &PoolModel) -> Result<(), String> {
             ));
         }
     }
-    Ok(())
+    validate_rollouts(name, pool)
+}
+
+/// Whether the generations they name are still there is for [`crate::control`] to settle.
+fn validate_rollouts(name: &PoolName, pool: &PoolModel) -> Result<(), String> {
+    let wrong = |number: u64, what: &str| Err(format!("{name}: rollout {number}: {what}"));
+    if pool.history.len() > HISTORY_MAX {
+        let kept = pool.history.len();
+        return Err(format!(
+            "{name} has a history of {kept}, more than {HISTORY_MAX}"
+        ));
+    }
+    for past in &pool.history {
+        if past.number > pool.rollouts {
+            return wrong(past.number, "its number was not given yet");
+        }
+        if past.new.len().max(past.old.len()) > ROLLOUT_BACKENDS_MAX {
+            return wrong(past.number, "it has too many backends");
+        }
+    }
+    let Some(rollout) = &pool.rollout else {
+        return Ok(());
+    };
+    let spec = &rollout.spec;
+    let clocks = [spec.min_healthy_time, spec.healthy_deadline, spec.bake];
+    let longest = clocks
+        .into_iter()
+        .fold(longest(&rollout.drain), Duration::max);
+    if rollout.number > pool.rollouts {
+        return wrong(rollout.number, "its number was not given yet");
+    }
+    if rollout.new.is_empty() || rollout.new.len().max(rollout.old.len()) > ROLLOUT_BACKENDS_MAX {
+        return wrong(rollout.number, "it has none or too many backends");
+    }
+    match longest > CLOCK_MAX {
+        true => wrong(rollout.number, "one of its clocks is too long"),
+        false => Ok(()),
+    }
 }
 
 fn longest(drain: &DrainSpec) -> Duration {

@@ -39,6 +39,7 @@ mod metrics;
 mod reload;
 mod remove;
 mod retry;
+mod rollout;
 mod smuggling;
 mod state;
 mod stop;

@@ -1,8 +1,7 @@
-//! What is said of a rollout: its status, and the answers of those who asked for it.
+//! What those who asked for a rollout are answered.
 //!
-//! What always holds: a process is called safe to kill only if its generation is sealed or gone, and
-//! nothing that lives has its address, in whatever pool; the answer as a whole only if that is true of
-//! everything that the call was to take out.
+//! What always holds: an answer says that it is safe to kill only if everything that the call was to take
+//! out is: sealed or gone, with nothing that lives at its address.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +10,16 @@ use tokio::time::{Instant, timeout_at};
 
 use super::course::{Course, Decision, Reached};
 use crate::backend::{Backend, Health, Tally};
-use crate::control::{Control, deadline_in, now_millis};
+use crate::control::{Control, deadline_in};
 use crate::drain::{Drain, End};
 use crate::outcome::Outcome;
 use crate::pool::model::Model;
-use crate::pool::rollout::{Decided, Named, Past, Phase, Rollout, TakenOut, Timings};
-use crate::report::{Answer, ErrorShares, PhaseTimes, RolloutBackend, RolloutStatus};
-use crate::rollout::bake::{Shares, Verdict, share};
+use crate::pool::rollout::{Decided, Named, Past, Rollout, TakenOut};
+use crate::report::Answer;
+use crate::rollout::bake::{Shares, share};
 use crate::rollout::plan::{Coming, NoPlan, Plan};
 use crate::rollout::steps;
-use crate::spec::{Intent, PoolName};
+use crate::spec::PoolName;
 
 use super::RolloutCall;
 
@@ -42,6 +41,30 @@ struct Out {
     is_safe: bool,
     /// How long the longest of the drains took, if all have ended.
     drained_in_ms: Option<u64>,
+}
+
+impl Out {
+    /// The outcome for those who wanted them out, and the words.
+    fn in_words(&self, ids: &str, drains: &[Arc<Drain>]) -> (Outcome, String) {
+        let drained = |how: &str, outcome| match self.is_safe {
+            true => (outcome, format!("{ids} drained: {how}; safe to kill")),
+            // The outcomes of a drain say that it is safe.
+            false => (
+                Outcome::Done,
+                format!("{ids} drained: {how}; not safe to kill: the address is live elsewhere"),
+            ),
+        };
+        match self.how {
+            TakenOut::None | TakenOut::Standby => (Outcome::Done, format!("{ids} on standby")),
+            TakenOut::Clean => drained("clean", Outcome::Clean),
+            TakenOut::Forced => drained("forced", Outcome::Forced),
+            TakenOut::Restored => (Outcome::Restored, format!("{ids}: brought back")),
+            TakenOut::Draining => {
+                let left = left_of(drains);
+                (Outcome::NotYet, format!("{ids} not drained yet: {left}"))
+            }
+        }
+    }
 }
 
 /// Ids in a row.
@@ -256,19 +279,9 @@ impl Control {
         let mut answer = if past.decided == Decided::Moved {
             let (outcome, end) = match out.how {
                 TakenOut::None => (Outcome::Done, String::new()),
-                TakenOut::Standby => (Outcome::Done, format!("; {old} on standby")),
-                TakenOut::Clean => (
-                    Outcome::Clean,
-                    format!("; {old} drained: clean; safe to kill"),
-                ),
-                TakenOut::Forced => (
-                    Outcome::Forced,
-                    format!("; {old} drained: forced; safe to kill"),
-                ),
-                TakenOut::Restored => (Outcome::Restored, format!("; {old}: brought back")),
-                TakenOut::Draining => {
-                    let left = left_of(&decision.drains);
-                    (Outcome::NotYet, format!("; not drained yet: {left}"))
+                _ => {
+                    let (outcome, end) = out.in_words(&old, &decision.drains);
+                    (outcome, format!("; {end}"))
                 }
             };
             let message = format!("{pool}: {new} in service{end}");
@@ -319,22 +332,7 @@ impl Control {
         }
         let out = self.out_after(pool, decision, wait).await;
         let (new, number) = (ids(&past.new), past.number);
-        let (outcome, end) = match out.how {
-            TakenOut::None | TakenOut::Standby => (Outcome::Done, format!("{new} on standby")),
-            TakenOut::Clean => (
-                Outcome::Clean,
-                format!("{new} drained: clean; safe to kill"),
-            ),
-            TakenOut::Forced => (
-                Outcome::Forced,
-                format!("{new} drained: forced; safe to kill"),
-            ),
-            TakenOut::Restored => (Outcome::Restored, format!("{new}: brought back")),
-            TakenOut::Draining => {
-                let left = left_of(&decision.drains);
-                (Outcome::NotYet, format!("{new} not drained yet: {left}"))
-            }
-        };
+        let (outcome, end) = out.in_words(&new, &decision.drains);
         let serves = match past.old.is_empty() {
             true => String::new(),
             false => format!("{} in service; ", ids(&past.old)),
@@ -404,120 +402,6 @@ impl Control {
             drained_in_ms: took.and_then(|took| u64::try_from(took.as_millis()).ok()),
         }
     }
-
-    /// Sealed or gone, and nothing that lives has its address.
-    fn is_safe(&self, named: &Named) -> bool {
-        let snapshot = self.pools.load();
-        let mut entries = snapshot.entries();
-        entries.all(|(_, entry)| {
-            let member = &entry.member;
-            match member.generation == named.generation {
-                true => entry.backend.reading().is_sealed(),
-                false => !(member.is_live() && member.address == named.address),
-            }
-        })
-    }
-
-    /// The rollout that is under way in a pool.
-    pub(in crate::control) fn status_now(&self, pool: &PoolName) -> Option<RolloutStatus> {
-        let snapshot = self.pools.load();
-        let rollout = snapshot.pool(pool)?.rollout.clone()?;
-        Some(self.under_way_status(pool, &rollout))
-    }
-
-    pub(super) fn under_way_status(&self, pool: &PoolName, rollout: &Rollout) -> RolloutStatus {
-        let share = match rollout.phase {
-            Phase::Canary(share) => Some(share.to_string()),
-            _ => None,
-        };
-        let errors = match (rollout.phase, self.course(pool)) {
-            (Phase::Gate, _) | (_, None) => None,
-            (_, Some(course)) => Some(self.errors_of(pool, &course, &rollout.new, &rollout.old)),
-        };
-        let mut going_on = rollout.clone();
-        going_on.clock(now_millis());
-        RolloutStatus {
-            number: rollout.number,
-            key: rollout.key.clone(),
-            kind: rollout.kind.as_str().to_owned(),
-            phase: rollout.phase.as_str().to_owned(),
-            actor: rollout.actor.clone(),
-            share,
-            cause: None,
-            begun_ms: rollout.begun,
-            decided_ms: None,
-            added: self.backends_of(&rollout.new),
-            replaced: self.backends_of(&rollout.old),
-            taken_out: None,
-            timings: times(going_on.timings),
-            errors,
-        }
-    }
-
-    pub(super) fn past_status(&self, past: &Past) -> RolloutStatus {
-        RolloutStatus {
-            number: past.number,
-            key: past.key.clone(),
-            kind: past.kind.as_str().to_owned(),
-            phase: past.decided.as_str().to_owned(),
-            actor: past.actor.clone(),
-            share: None,
-            cause: Some(past.cause.clone()),
-            begun_ms: past.begun,
-            decided_ms: Some(past.decided_at),
-            added: self.backends_of(&past.new),
-            replaced: self.backends_of(&past.old),
-            taken_out: Some(past.taken_out.as_str().to_owned()),
-            timings: times(past.timings),
-            errors: None,
-        }
-    }
-
-    fn backends_of(&self, all: &[Named]) -> Vec<RolloutBackend> {
-        let snapshot = self.pools.load();
-        let of = |named: &Named| {
-            let mut entries = snapshot.entries();
-            let entry = entries.find(|(_, entry)| entry.member.generation == named.generation);
-            let state = match entry {
-                None => "removed",
-                Some((_, entry)) if entry.backend.reading().is_sealed() => "drained",
-                Some((_, entry)) => Intent::as_str(entry.member.intent),
-            };
-            RolloutBackend {
-                id: named.id.to_string(),
-                generation: named.generation,
-                address: named.address.to_string(),
-                state: state.to_owned(),
-                safe_to_kill: self.is_safe(named),
-            }
-        };
-        all.iter().map(of).collect()
-    }
-
-    /// What is judged of a rollout whose new ones serve.
-    pub(super) fn errors_of(
-        &self,
-        pool: &PoolName,
-        course: &Course,
-        new: &[Named],
-        old: &[Named],
-    ) -> ErrorShares {
-        let tallies = |of: &[Named]| -> Vec<_> {
-            let numbers = of.iter().map(|named| named.generation);
-            numbers
-                .map(|number| (number, self.tally(pool, number)))
-                .collect()
-        };
-        let spec = course.spec();
-        let shares = course.baseline(|counts| counts.shares(&tallies(new), &tallies(old), spec));
-        ErrorShares {
-            new_answers: shares.new.answers,
-            new_errors: shares.new.errors,
-            old_answers: shares.old.answers,
-            old_errors: shares.old.errors,
-            judged: shares.verdict(spec) != Verdict::NotJudged,
-        }
-    }
 }
 
 /// What the drains of those taken out still wait for, in words.
@@ -528,13 +412,4 @@ fn left_of(drains: &[Arc<Drain>]) -> String {
         format!("{}: {held}", drain.backend().id())
     });
     left.collect::<Vec<_>>().join("; ")
-}
-
-fn times(timings: Timings) -> PhaseTimes {
-    PhaseTimes {
-        gate_ms: timings.gate_ms,
-        canary_ms: timings.canary_ms,
-        bake_ms: timings.bake_ms,
-        drain_ms: timings.drain_ms,
-    }
 }

@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use tokio::task::JoinHandle;
 
-use super::steps::{Held, Step, Who, any_step, cases, perform};
+use super::steps::{Held, Step, Who, any_step, any_step_or_deploy, cases, perform, perform_deploy};
 use super::*;
+use crate::pool::rollout::Phase;
 use crate::spec::Intent;
 
 /// What is in flight, and what was promised.
@@ -67,9 +68,16 @@ impl Race {
         self.cut();
         self.hear().await;
         self.check();
+        self.check_rollout();
     }
 
     fn call(&mut self, step: &Step) {
+        let control = Arc::clone(&self.rig.control);
+        if let Step::Deploy(deploy) = *step {
+            let answer = tokio::spawn(perform_deploy(control, deploy));
+            self.calls.push((step.clone(), answer));
+            return;
+        }
         let numbered = match step.about() {
             (_, Who::Id(_)) => None,
             (of, Who::Nth(nth)) => {
@@ -82,7 +90,6 @@ impl Race {
                 Some((id.unwrap(), all[index].generation()))
             }
         };
-        let control = Arc::clone(&self.rig.control);
         let answer = tokio::spawn(perform(control, step.clone(), numbered));
         self.calls.push((step.clone(), answer));
     }
@@ -126,9 +133,13 @@ impl Race {
                 answer.safe_to_kill || !answer.outcome.is_drained(),
                 "{step:?}: {answer:?}"
             );
-            if answer.safe_to_kill {
+            if answer.safe_to_kill && !matches!(step, Step::Deploy(_)) {
                 self.told.insert(answer.generation.unwrap());
             }
+            let rollout = answer.rollout.iter();
+            let all = rollout.flat_map(|rollout| rollout.added.iter().chain(&rollout.replaced));
+            let safe = all.filter(|one| one.safe_to_kill);
+            self.told.extend(safe.map(|one| one.generation));
         }
         self.calls = waiting;
     }
@@ -153,6 +164,33 @@ impl Race {
                 "{of}: {reading:?}"
             );
         }
+    }
+
+    /// The pool is served by the old set of its rollout, by the new one, or in a canary by both.
+    fn check_rollout(&self) {
+        let snapshot = self.rig.control.pools.load();
+        let web = snapshot.pool(&web()).unwrap();
+        let Some(rollout) = &web.rollout else {
+            return;
+        };
+        let (new, old) = match rollout.phase {
+            Phase::Gate => (Intent::Standby, Intent::Active),
+            Phase::Canary(_) => (Intent::Active, Intent::Active),
+            Phase::Bake => (Intent::Active, Intent::Standby),
+        };
+        for (named, intent) in [(&rollout.new, new), (&rollout.old, old)] {
+            for one in named {
+                let entry = web.entry(one.generation).unwrap();
+                assert_eq!(entry.member.intent, intent, "{one:?} in {rollout:?}");
+            }
+        }
+    }
+
+    /// Lets every gate and bake come to its end.
+    async fn pass_rollouts(&mut self) {
+        self.held.clear();
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        self.hear().await;
     }
 
     /// Once everything in flight has ended and nothing moves any more.
@@ -205,6 +243,20 @@ proptest! {
             for (step, polls) in &steps {
                 race.take(step, *polls).await;
             }
+            race.end().await;
+        });
+    }
+
+    #[test]
+    fn whoever_wins_a_race_of_rollouts_the_pool_is_served_by_one_whole_set(
+        steps in prop::collection::vec((any_step_or_deploy(), 0..6usize), 30..60),
+    ) {
+        on_a_standing_clock(async {
+            let mut race = Race::new().await;
+            for (step, polls) in &steps {
+                race.take(step, *polls).await;
+            }
+            race.pass_rollouts().await;
             race.end().await;
         });
     }

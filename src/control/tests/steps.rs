@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pool::split::Draw;
-use crate::spec::{DrainSpec, Intent, OnTimeout};
+use crate::spec::{DrainSpec, Intent, OnTimeout, Share};
 
 /// Whom an operation is about: an id, or one of a pool by its number.
 #[derive(Clone, Copy, Debug)]
@@ -91,8 +91,27 @@ pub(super) enum Step {
     Close(usize, Who, Duration),
     Remove(usize, Who, bool),
     Add(usize, usize, u16, Intent),
+    /// In `web`; not among the steps that are foretold.
+    Deploy(Deploy),
     Observe(usize, Who, Health),
     Pass(Duration),
+}
+
+/// What is done to a pool as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Deploy {
+    Rollout {
+        id: usize,
+        port: u16,
+        /// An id, else all.
+        replace: Option<usize>,
+        canary: bool,
+        keep_standby: bool,
+    },
+    Share(u16),
+    Promote,
+    Abort,
+    Rollback,
 }
 
 impl Step {
@@ -171,6 +190,55 @@ pub(super) fn any_step() -> impl Strategy<Value = Step> {
         3 => prop_oneof![Just(10), Just(300), Just(5000), Just(60_000)]
             .prop_map(|ms| Step::Pass(millis(ms))),
     ]
+}
+
+/// The same, and rollouts among them.
+pub(super) fn any_step_or_deploy() -> impl Strategy<Value = Step> {
+    let replace = prop::option::weighted(0.3, 0..3usize);
+    let rollout = (0..3usize, 1..5u16, replace, any::<bool>(), any::<bool>()).prop_map(
+        |(id, port, replace, canary, keep_standby)| Deploy::Rollout {
+            id,
+            port,
+            replace,
+            canary,
+            keep_standby,
+        },
+    );
+    let deploy = prop_oneof![
+        6 => rollout,
+        1 => (0..=100u16).prop_map(Deploy::Share),
+        2 => Just(Deploy::Promote),
+        1 => Just(Deploy::Abort),
+        2 => Just(Deploy::Rollback),
+    ];
+    prop_oneof![4 => any_step(), 1 => deploy.prop_map(Step::Deploy)]
+}
+
+pub(super) async fn perform_deploy(control: Arc<Control>, deploy: Deploy) -> Answer {
+    let (by, pool) = (actor(), pool(0));
+    match deploy {
+        Deploy::Rollout {
+            id: index,
+            port,
+            replace,
+            canary,
+            keep_standby,
+        } => {
+            let mut call = rollouts::c_for_all();
+            call.add[0].id = id(index);
+            call.add[0].address = address(port);
+            if let Some(index) = replace {
+                call.replace = Replace::These(vec![id(index)]);
+            }
+            call.canary = canary.then(|| Share::percent(50));
+            call.keep_standby = keep_standby;
+            control.rollout(by, pool, call).await
+        }
+        Deploy::Share(percent) => control.canary(by, pool, Share::percent(percent)).await,
+        Deploy::Promote => control.promote(by, pool, None).await,
+        Deploy::Abort => control.abort(by, pool, None).await,
+        Deploy::Rollback => control.rollback(by, pool, RollbackCall::default()).await,
+    }
 }
 
 /// An exchange as the proxy holds it.

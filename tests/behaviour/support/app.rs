@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -61,6 +61,10 @@ impl Entered {
 
 #[derive(Default)]
 struct Counts {
+    /// One of so many of `/quick` is answered 500; 0: none.
+    one_fails_of: AtomicUsize,
+    quick: AtomicUsize,
+    hangs: AtomicBool,
     health: AtomicU16,
     probes: AtomicUsize,
     connections: AtomicUsize,
@@ -143,6 +147,16 @@ impl App {
         self.counts.health.store(status, Ordering::SeqCst);
     }
 
+    /// From now on one of so many of `/quick` is answered 500.
+    pub fn fail_one_of(&self, many: usize) {
+        self.counts.one_fails_of.store(many, Ordering::SeqCst);
+    }
+
+    /// From now on nothing is answered any more, no probe either; connections are taken.
+    pub fn hang(&self) {
+        self.counts.hangs.store(true, Ordering::SeqCst);
+    }
+
     pub fn probes(&self) -> usize {
         self.counts.probes.load(Ordering::SeqCst)
     }
@@ -175,6 +189,9 @@ async fn converse(
 ) {
     let mut is_first = true;
     while let Ok(Some(request)) = wire.request().await {
+        if counts.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if request.path() == "/up" {
             counts.probes.fetch_add(1, Ordering::SeqCst);
             let status = counts.health.load(Ordering::SeqCst);
@@ -187,8 +204,13 @@ async fn converse(
         }
         if request.path().split('?').next() == Some("/quick") {
             let length = name.len();
+            let number = counts.quick.fetch_add(1, Ordering::SeqCst);
+            let status = match counts.one_fails_of.load(Ordering::SeqCst) {
+                many @ 1.. if number % many == 0 => "500 X",
+                _ => "200 OK",
+            };
             wire.send(format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}"
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{name}"
             ))
             .await;
             continue;

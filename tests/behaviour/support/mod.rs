@@ -6,6 +6,7 @@ pub mod http;
 pub mod pair;
 pub mod refusal;
 pub mod script;
+pub mod traffic;
 pub mod websocket;
 pub mod witness;
 
@@ -412,7 +413,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn call(socket: PathBuf, method: &str, path: &str, body: &str) -> Message {
+pub async fn call(socket: PathBuf, method: &str, path: &str, body: &str) -> Message {
     let stream = UnixStream::connect(socket).await.unwrap();
     let length = body.len();
     let request = format!(
