@@ -34,7 +34,9 @@ pub(super) const CLIENT: Keys = &[
     "trusted_proxies",
 ];
 pub(super) const LISTENER: Keys = &["address"];
-pub(super) const POOL: Keys = &["balance", "backends", "health", "drain", "hold", "timeouts"];
+pub(super) const POOL: Keys = &[
+    "balance", "backends", "health", "drain", "hold", "timeouts", "rollout",
+];
 pub(super) const BACKEND: Keys = &["id", "address", "weight"];
 pub(super) const HEALTH: Keys = &[
     "http", "tcp", "host", "statuses", "interval", "timeout", "rise", "fall",
@@ -48,6 +50,15 @@ pub(super) const TIMEOUTS: Keys = &[
     "body_idle",
     "tunnel_idle",
     "upstream_idle",
+];
+pub(super) const ROLLOUT: Keys = &[
+    "min_healthy_time",
+    "healthy_deadline",
+    "bake",
+    "auto_revert",
+    "min_requests",
+    "error_margin",
+    "sticky",
 ];
 pub(super) const ROUTE: Keys = &["host", "path", "pool"];
 
@@ -70,5 +81,6 @@ pub(super) const SECTIONS: &[(&str, Keys)] = &[
     ("pools.*.drain.tunnels", TUNNELS),
     ("pools.*.hold", HOLD),
     ("pools.*.timeouts", TIMEOUTS),
+    ("pools.*.rollout", ROLLOUT),
     ("routes[]", ROUTE),
 ];

@@ -2,7 +2,7 @@
 //!
 //! Steps, each of which may end with problems: the bytes of the file, bounded ([`load`]); a tree of
 //! values, bounded again (`node`); a typed reading of every section that collects what is wrong and
-//! goes on (`reader`, `section`, and above them `daemon`, `pools`, `health` and `routes`); what one section says
+//! goes on (`reader`, `section`, and above them `daemon`, `pools`, `health`, `rollout` and `routes`); what one section says
 //! of another (a route's pool, an address used twice). The known keys are listed in `keys`.
 //!
 //! What always holds: a `Config` that exists is valid and complete, with every default filled in;
@@ -20,6 +20,7 @@ mod node;
 mod pools;
 mod problems;
 mod reader;
+mod rollout;
 mod routes;
 mod section;
 mod settings;

@@ -11,9 +11,9 @@ use super::daemon::has_no_port;
 use super::problems::{quoted, shown};
 use super::reader::{Spot, Zero};
 use super::section::Section;
-use super::{health, keys};
+use super::{health, keys, rollout};
 use crate::spec::{Address, BackendId, BackendSpec, Balance, DrainSpec, HoldSpec, OnTimeout};
-use crate::spec::{PoolName, PoolSettings, PoolSpec, RolloutSpec, TimeoutSpec, TunnelSpec, Weight};
+use crate::spec::{PoolName, PoolSettings, PoolSpec, TimeoutSpec, TunnelSpec, Weight};
 
 /// Pools. Each costs a prober, metrics and a place in every snapshot.
 pub const POOLS_MAX: usize = 1000;
@@ -75,6 +75,7 @@ fn read_pool(key: &str, spot: &Spot<'_>) -> Option<PoolSpec> {
     let drain = read_drain(&section);
     let hold = read_hold(&section);
     let timeouts = read_timeouts(&section);
+    let rollout = rollout::read(&section);
     Some(PoolSpec {
         name: name.ok()?,
         settings: PoolSettings {
@@ -83,7 +84,7 @@ fn read_pool(key: &str, spot: &Spot<'_>) -> Option<PoolSpec> {
             drain,
             hold,
             timeouts,
-            rollout: RolloutSpec::default(),
+            rollout,
         },
         backends: backends.unwrap_or_default(),
     })

@@ -8,7 +8,7 @@ use serde_yaml::Value;
 use super::super::keys::SECTIONS;
 use super::super::settings::SHUTDOWN_TIMEOUT;
 use super::super::{AdminConfig, CONFIG_BYTES_MAX, Config, LogConfig, load};
-use crate::spec::{Balance, Statuses, TimeoutSpec, Weight};
+use crate::spec::{Balance, RolloutSpec, Statuses, TimeoutSpec, Weight};
 use crate::spec::{ClientSpec, DrainSpec, HealthSpec, HoldSpec, HostPattern, ProbeKind};
 
 fn path(name: &str) -> PathBuf {
@@ -64,6 +64,10 @@ fn tidegate_yaml_has_every_value_at_its_default() {
         assert_eq!(settings.drain, DrainSpec::default());
         assert_eq!(settings.hold, HoldSpec::default());
         assert_eq!(settings.timeouts, TimeoutSpec::default());
+        // That one is an example.
+        let sticky = settings.rollout.sticky.clone();
+        let rollout = RolloutSpec::default();
+        assert_eq!(settings.rollout, RolloutSpec { sticky, ..rollout });
         for backend in &pool.backends {
             assert_eq!(backend.weight, Weight::default());
         }

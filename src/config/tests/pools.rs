@@ -228,7 +228,7 @@ fn pool_problems() {
             "pools: a key 1 is a number (expected a text, in quotes if need be)",
             "pools.web: is given twice (expected once, remove one)",
             "pools.\"v1.2\": 7 is a number (expected a section with any of: balance, backends, \
-             health, drain, hold, timeouts)",
+             health, drain, hold, timeouts, rollout)",
         ],
     );
     assert_problems(
@@ -245,6 +245,76 @@ fn pool_problems() {
         &format!("{LISTENERS}pools:\n{many}routes: [{{pool: p1000}}]"),
         &["pools: has 1001 pools (expected at most 1000)"],
     );
+}
+
+#[test]
+fn rollout_problems() {
+    let rollout = |keys: &str| with_pool(&format!("health: {{tcp: true}}, rollout: {{{keys}}}"));
+    let share = "(expected a share from 0% to 100%, such as 10% or 0.5%)";
+    let sticky = "(expected header:NAME or cookie:NAME, such as cookie:session)";
+    for (keys, problem) in [
+        (
+            "min_healthy_time: 61s",
+            "min_healthy_time: 61s is longer than pools.web.rollout.healthy_deadline: 1m (make it \
+             at most the deadline)",
+        ),
+        (
+            "min_healthy_time: 2s, healthy_deadline: 1s",
+            "min_healthy_time: 2s is longer than pools.web.rollout.healthy_deadline: 1s (make it \
+             at most the deadline)",
+        ),
+        (
+            "min_healthy_time: 2, healthy_deadline: 1s",
+            "min_healthy_time: 2 has no unit (expected a whole number and ms, s, m or h, such as \
+             30s)",
+        ),
+        (
+            "healthy_deadline: 0s",
+            "healthy_deadline: \"0s\" is too short (expected more than zero)",
+        ),
+        (
+            "bake: never",
+            "bake: \"never\" is not valid (expected a whole number and ms, s, m or h, such as 30s)",
+        ),
+        (
+            "auto_revert: \"yes\"",
+            "auto_revert: \"yes\" is a text (expected true or false)",
+        ),
+        (
+            "min_requests: 0",
+            "min_requests: 0 is out of range (expected a number from 1 to 1000000)",
+        ),
+        (
+            "min_requests: 1000001",
+            "min_requests: 1000001 is out of range (expected a number from 1 to 1000000)",
+        ),
+        (
+            "error_margin: 1",
+            &format!("error_margin: 1 is a number {share}"),
+        ),
+        (
+            "error_margin: 101%",
+            &format!("error_margin: \"101%\" is not valid {share}"),
+        ),
+        (
+            "sticky: session",
+            &format!("sticky: \"session\" is not valid {sticky}"),
+        ),
+        (
+            "sticky: true",
+            &format!("sticky: true is a boolean {sticky}"),
+        ),
+        (
+            "canary: 10%",
+            "canary: is not a known key (expected one of: min_healthy_time, healthy_deadline, bake, \
+             auto_revert, min_requests, error_margin, sticky)",
+        ),
+    ] {
+        assert_problems(&rollout(keys), &[&format!("pools.web.rollout.{problem}")]);
+    }
+    let short = config(&rollout("healthy_deadline: 500ms"));
+    let time = short.topology.pools[0].settings.rollout.min_healthy_time;
+    assert_eq!(time, Duration::from_millis(500), "the default gives way");
 }
 
 #[test]

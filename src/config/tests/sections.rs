@@ -126,7 +126,9 @@ fn a_pool_reads_every_key() {
                  tunnels: {close_after: never, spread: 0s}},
          hold: {timeout: 0s, max_requests: 5},
          timeouts: {connect: 1s, response_head: 2s, body_idle: 3s, tunnel_idle: 4s,
-                    upstream_idle: 5ms}",
+                    upstream_idle: 5ms},
+         rollout: {min_healthy_time: 0s, healthy_deadline: 1s, bake: 0s, auto_revert: false,
+                   min_requests: 2, error_margin: 0.25%, sticky: \"header:X-User\"}",
     ));
     let expected = PoolSettings {
         balance: Balance::RoundRobin,
@@ -162,7 +164,15 @@ fn a_pool_reads_every_key() {
             tunnel_idle: secs(4),
             upstream_idle: Duration::from_millis(5),
         },
-        rollout: RolloutSpec::default(),
+        rollout: RolloutSpec {
+            min_healthy_time: secs(0),
+            healthy_deadline: secs(1),
+            bake: secs(0),
+            auto_revert: false,
+            min_requests: 2,
+            error_margin: Share::parse("0.25%").unwrap(),
+            sticky: Some(Sticky::Header("x-user".into())),
+        },
     };
     let pool = &config.topology.pools[0];
     assert_eq!(pool.settings, expected);
