@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::pair::pair;
 use crate::support::traffic::{Traffic, assert_all_good};
-use crate::support::{App, Proxy, Setup, get, within};
+use crate::support::{App, Proxy, Setup, get, shipped, within};
 
 /// A rollout of `c` for `a` and `b`, with short clocks; `more` goes over it.
 fn c_for_all(c: &App, more: &Value) -> String {
@@ -265,6 +265,50 @@ async fn a_reload_that_would_take_a_part_of_a_rollout_is_refused_as_a_whole() {
     assert_eq!(answer["outcome"], "clean");
     let applied = proxy.admin("POST", "/v1/reload").await.json();
     assert_eq!(applied["outcome"], "done", "{applied}");
+}
+
+/// From the call to the last request that came to the wrong side. The design promises one snapshot; the
+/// time is what storing it takes, and is printed.
+#[tokio::test]
+async fn a_rollback_to_a_set_on_standby_moves_new_requests_at_once() {
+    let (mut took, rounds) = (Vec::new(), if shipped().is_some() { 50 } else { 5 });
+    let (a, b) = (App::start("a").await, App::start("b").await);
+    let mut setup = Setup::web(&[("a", &a), ("b", &b)]);
+    setup.state = true;
+    let proxy = Proxy::start(setup).await;
+    proxy.until_healthy(&["a", "b"]).await;
+    let traffic = Traffic::start(&proxy, 4);
+    for _ in 0..rounds {
+        let c = App::start("c").await;
+        let body = c_for_all(
+            &c,
+            &json!({"keep_standby": true, "min_healthy_time": "0s", "bake": "0s"}),
+        );
+        let answer = rollout(&proxy, &body).await;
+        assert_eq!(
+            (&answer["outcome"], &answer["safe_to_kill"]),
+            (&json!("done"), &json!(false))
+        );
+        within("a request on the new side", async {
+            while c.last_quick().is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        let called = std::time::Instant::now();
+        let back = proxy.admin("POST", "/v1/pools/web/rollback").await.json();
+        assert_eq!(back["outcome"], "clean", "{back}");
+        let last = c.last_quick().unwrap();
+        assert_eq!(ids(&back["serving"]), ["a", "b"]);
+        took.push(last.saturating_duration_since(called));
+    }
+    assert_all_good(&traffic.stop().await);
+    took.sort();
+    let (median, worst) = (took[rounds / 2], took[rounds - 1]);
+    println!(
+        "rollback: last request on the wrong side after {median:?} (median), {worst:?} (worst of {rounds})"
+    );
+    assert!(median < std::time::Duration::from_secs(1), "{took:?}");
 }
 
 /// The app that answers.

@@ -491,10 +491,8 @@ impl Control {
         };
         let drains = past.out().iter();
         let drains = drains.filter_map(|named| self.drain_of(named.generation));
-        let errors = match past.timings.bake_ms.or(past.timings.canary_ms) {
-            Some(_) => Some(self.errors_of(pool, &course, &past.new, &past.old)),
-            None => None,
-        };
+        let served = past.timings.bake_ms.or(past.timings.canary_ms);
+        let errors = served.map(|_| self.errors_of(pool, &course, &past.new, &past.old));
         let decision = Arc::new(Decision {
             past: past.clone(),
             drains: drains.collect(),

@@ -5,8 +5,9 @@
 //! is answered by itself too, with the app's name.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -64,6 +65,7 @@ struct Counts {
     /// One of so many of `/quick` is answered 500; 0: none.
     one_fails_of: AtomicUsize,
     quick: AtomicUsize,
+    last_quick: Mutex<Option<Instant>>,
     hangs: AtomicBool,
     health: AtomicU16,
     probes: AtomicUsize,
@@ -152,6 +154,11 @@ impl App {
         self.counts.one_fails_of.store(many, Ordering::SeqCst);
     }
 
+    /// When the last `/quick` came.
+    pub fn last_quick(&self) -> Option<Instant> {
+        *self.counts.last_quick.lock().unwrap()
+    }
+
     /// From now on nothing is answered any more, no probe either; connections are taken.
     pub fn hang(&self) {
         self.counts.hangs.store(true, Ordering::SeqCst);
@@ -204,9 +211,10 @@ async fn converse(
         }
         if request.path().split('?').next() == Some("/quick") {
             let length = name.len();
+            *counts.last_quick.lock().unwrap() = Some(Instant::now());
             let number = counts.quick.fetch_add(1, Ordering::SeqCst);
             let status = match counts.one_fails_of.load(Ordering::SeqCst) {
-                many @ 1.. if number % many == 0 => "500 X",
+                many @ 1.. if number.is_multiple_of(many) => "500 X",
                 _ => "200 OK",
             };
             wire.send(format!(

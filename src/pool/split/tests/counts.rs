@@ -35,6 +35,21 @@ fn eight_threads_draw_the_exact_share() {
     }
 }
 
+#[test]
+fn eight_threads_get_the_exact_share_while_snapshots_follow_each_other() {
+    let rig = Rig::with_canary("10%");
+    let canaries: usize = std::thread::scope(|scope| {
+        let send = || rig.canaries(1_000);
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(send)).collect();
+        while threads.iter().any(|one| !one.is_finished()) {
+            rig.pools.refresh(&web());
+            rig.reload();
+        }
+        threads.into_iter().map(|one| one.join().unwrap()).sum()
+    });
+    assert_eq!(canaries, 800);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
