@@ -21,13 +21,17 @@ fn main() -> ExitCode {
     cli::main(&Daemon { run, check }).into()
 }
 
-fn run(file: &Path) -> u8 {
+fn run(file: &Path, as_json: bool) -> u8 {
     let (outcome, error) = match server::run(file) {
         Ok(()) => return Outcome::Done.row().exit,
         Err(error @ StartError::Config(_)) => (Outcome::Rejected, error),
         Err(error @ StartError::Other(_)) => (Outcome::Error, error),
     };
     eprintln!("error: {error}");
+    if as_json {
+        let document = json!({"outcome": outcome, "message": error.to_string()});
+        println!("{document:#}");
+    }
     outcome.row().exit
 }
 

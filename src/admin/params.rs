@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::config::parse_duration;
 use crate::control::WAIT_MAX;
-use crate::pool::rollout::KEY_BYTES_MAX;
+use crate::pool::rollout::{HISTORY_MAX, KEY_BYTES_MAX};
 use crate::spec::Invalid;
 
 /// Text found is repeated in a refusal up to so many characters.
@@ -52,6 +52,14 @@ pub fn key(text: &str) -> Result<String, Invalid> {
             "1 to {KEY_BYTES_MAX} printable ASCII characters without spaces"
         ))),
     }
+}
+
+/// Reads how many records of a history are asked for.
+pub fn records(text: &str) -> Result<usize, Invalid> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| is_number);
+    let number = number.filter(|number| (1..=HISTORY_MAX).contains(number));
+    number.ok_or_else(|| Invalid(format!("a whole number from 1 to {HISTORY_MAX}")))
 }
 
 /// Where a follower of the events goes on: behind a number, whose numbering may be said too.

@@ -1,15 +1,19 @@
 //! From a verb to the question that is sent.
 
+mod rollouts;
+
+use std::fmt;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::tree::{At, Place, Verb};
+use super::tree::{At, DrainClocks, Place, Verb};
 use crate::admin::client::Ask;
 use crate::admin::params;
 use crate::control::{ADD_WAIT, WAIT_MAX};
+use crate::spec::PoolName;
 
 /// How long verbs that wait do so unless told, except a drain: its default is the pool's.
 const WAIT_DEFAULT: Duration = ADD_WAIT;
@@ -17,8 +21,25 @@ const WAIT_DEFAULT: Duration = ADD_WAIT;
 /// A question, and what to look at meanwhile.
 pub(super) struct Call {
     pub(super) ask: Ask,
-    /// The backend whose progress is shown while the answer is waited for.
-    pub(super) watched: Option<Place>,
+    /// Whose progress is shown while the answer is waited for.
+    pub(super) watched: Option<Watched>,
+}
+
+/// What is looked at while an answer is waited for.
+pub(super) enum Watched {
+    /// A backend that gets healthy or is drained.
+    Backend(Place),
+    /// A pool whose rollout is under way.
+    Rollout(PoolName),
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backend(place) => place.fmt(f),
+            Self::Rollout(pool) => pool.fmt(f),
+        }
+    }
 }
 
 /// The path of a place, below which its operations are.
@@ -47,10 +68,26 @@ pub(super) fn events(place: Option<&Place>, since: Option<&str>) -> String {
     with_query("/v1/events".to_owned(), &query)
 }
 
-/// The question of a verb that is one; `run`, `check`, `status` and `events` are not.
+/// The target of a history.
+pub(super) fn history(pool: &PoolName, limit: Option<usize>) -> String {
+    let target = format!("/v1/pools/{pool}/history");
+    with_query(target, &[("limit", limit.map(|limit| limit.to_string()))])
+}
+
+/// The question of a verb that ends with one [`crate::report::Answer`].
 pub(super) fn call(verb: &Verb) -> Option<Call> {
     Some(match verb {
-        Verb::Run(_) | Verb::Check(_) | Verb::Status { .. } | Verb::Events { .. } => return None,
+        Verb::Run(_)
+        | Verb::Check(_)
+        | Verb::Status { .. }
+        | Verb::Events { .. }
+        | Verb::History(_)
+        | Verb::Completions { .. } => return None,
+        Verb::Rollout(rollout) => rollouts::rollout(rollout),
+        Verb::Canary(canary) => rollouts::canary(canary),
+        Verb::Promote(asked) => rollouts::promote(asked),
+        Verb::Rollback(rollback) => rollouts::rollback(rollback),
+        Verb::Abort(asked) => rollouts::abort(asked),
         Verb::Add {
             at,
             address,
@@ -83,23 +120,13 @@ pub(super) fn call(verb: &Verb) -> Option<Call> {
         Verb::Drain {
             at,
             wait,
-            timeout,
-            on_timeout,
-            idle_timeout,
-            close_after,
-            spread,
+            clocks,
             force,
         } => {
             let wait = wait.as_sent();
-            let query = [
-                ("wait", wait.clone()),
-                ("timeout", timeout.clone()),
-                ("on_timeout", on_timeout.as_ref().and_then(word)),
-                ("idle_timeout", idle_timeout.clone()),
-                ("close_after", close_after.clone()),
-                ("spread", spread.clone()),
-                ("force", flag(*force)),
-            ];
+            let mut query = vec![("wait", wait.clone())];
+            query.extend(clocks.as_sent());
+            query.push(("force", flag(*force)));
             let call = post(at, "drain", &query);
             waiting(call, &at.place, wait.as_deref(), WAIT_MAX)
         }
@@ -151,8 +178,23 @@ fn post(at: &At, verb: &str, query: &[(&str, Option<String>)]) -> Call {
 fn waiting(mut call: Call, place: &Place, wait: Option<&str>, default: Duration) -> Call {
     let said = wait.and_then(|wait| params::wait(wait).ok());
     call.ask.patience = said.unwrap_or(default);
-    call.watched = Some(place.clone()).filter(|_| !call.ask.patience.is_zero());
+    if !call.ask.patience.is_zero() {
+        call.watched = Some(Watched::Backend(place.clone()));
+    }
     call
+}
+
+impl DrainClocks {
+    /// Keys and values, those that were said.
+    fn as_sent(&self) -> [(&'static str, Option<String>); 5] {
+        [
+            ("timeout", self.timeout.clone()),
+            ("on_timeout", self.on_timeout.as_ref().and_then(word)),
+            ("idle_timeout", self.idle_timeout.clone()),
+            ("close_after", self.close_after.clone()),
+            ("spread", self.spread.clone()),
+        ]
+    }
 }
 
 /// Keys and values are words, names, numbers and units: nothing in them needs escaping.

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use super::tree::Place;
-use super::{Console, calls, conclude, line, not_reached, not_understood};
+use super::{Console, calls, conclude, line, not_reached, not_understood, not_written};
 use crate::admin::client::{Ask, Client, Ended, Followed};
 use crate::outcome::{EXIT_UNREACHABLE, Outcome};
 
@@ -50,15 +50,9 @@ pub(super) async fn follow(
             true => text,
             false => line::of(&event),
         };
-        match console.line(&shown) {
+        match console.try_out(&format!("{shown}\n")) {
             Ok(()) => since = number(&event).or(since),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                return Outcome::Done.row().exit;
-            }
-            Err(error) => {
-                console.err(&format!("error: stdout: {error}"));
-                return Outcome::Error.row().exit;
-            }
+            Err(error) => return not_written(&error, console),
         }
     }
 }

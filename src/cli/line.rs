@@ -8,7 +8,7 @@
 
 use serde_json::Value;
 
-use super::render::{plural, time};
+use super::render::{plural, span};
 use crate::report::{EventRecord, GapCause, Particulars};
 
 /// Keys that every event has, beside those of its kind.
@@ -155,17 +155,6 @@ fn both(requests: u32, tunnels: u32) -> String {
     )
 }
 
-/// How long something took: finer than [`time`] where that would say 0 or 1.
-fn span(millis: f64) -> String {
-    match millis {
-        ..1000.0 => format!("{millis:.1}ms"),
-        1000.0..60_000.0 => format!("{:.1}s", millis / 1000.0),
-        // Whole and far below the bounds of the type, or cut to them.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        _ => time(millis as u64),
-    }
-}
-
 fn as_is(event: &Value) -> String {
     let fields = event.as_object().into_iter().flatten();
     let own = fields.filter(|(key, _)| !COMMON.contains(&key.as_str()));
@@ -174,7 +163,7 @@ fn as_is(event: &Value) -> String {
 }
 
 /// A time as RFC 3339 writes it, in UTC.
-fn utc(millis: u64) -> String {
+pub(super) fn utc(millis: u64) -> String {
     let (seconds, millis) = (millis / 1000, millis % 1000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);

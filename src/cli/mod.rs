@@ -1,22 +1,27 @@
 //! The command line: from what was typed to an exit code.
 //!
 //! `tree` is what can be typed, `calls` turns it into the question that is sent, `progress` shows what
-//! is left while it waits, `render` and `table` put the answer into words. `events` follows what
-//! happens, `line` puts one event into words.
+//! is left while it waits, `render`, `rollout` and `table` put the answer into words. `status` and
+//! `history` show, `events` follows what happens, `line` puts one event into words. `endings` lists what
+//! every verb can end in.
 //!
 //! What always holds: data goes to stdout, words to stderr; with `--json` stdout is exactly one
 //! document, also when it failed (of `events`: one a line for each event, or the one that says why
-//! there is no stream); the exit code is that of the `outcome` in the answer
-//! ([`crate::outcome`]), never of an HTTP status. Two exit codes have no outcome, because nobody
-//! answered: 4, unreachable, and 130, interrupted while waiting.
+//! there is no stream; of `status --watch` one for each look); the exit code is that of the `outcome` in
+//! the answer ([`crate::outcome`]), never of an HTTP status. Two exit codes have no outcome, because
+//! nobody answered: 4, unreachable, and 130, interrupted while waiting.
 //!
-//! Who calls it: `main`, which gives it the two verbs that are not questions ([`Daemon`]).
+//! Who calls it: `main`, which gives it the two verbs that are the proxy itself ([`Daemon`]).
 
 mod calls;
+mod endings;
 mod events;
+mod history;
 mod line;
 mod progress;
 mod render;
+mod rollout;
+mod status;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -27,27 +32,36 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
+use rustix::termios::tcgetwinsize;
 use serde_json::{Value, json};
 
-use crate::admin::client::{Ask, Client, Unreachable};
+use crate::admin::client::{Client, Unreachable};
 use crate::outcome::{EXIT_UNREACHABLE, Outcome};
-use crate::report::{Answer, PoolStatus, Status};
+use crate::report::Answer;
+use calls::{Call, Watched};
 use progress::Stopped;
 use render::Words;
-use tree::{Everywhere, Place, Tree, Verb};
+use tree::{Everywhere, Tree, Verb};
+
+pub use endings::{VerbEnding, endings, markdown};
 
 /// By convention: ended by SIGINT.
-const EXIT_INTERRUPTED: u8 = 130;
+pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// Between two looks of `status --watch`.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// A terminal that does not say how large it is.
+const SCREEN_UNKNOWN: Screen = Screen {
+    rows: 24,
+    columns: 80,
+};
 
-/// The verbs that are not questions to a running proxy. Each gives the exit code.
+/// The verbs that are not questions to a running proxy. Each gives the exit code, and says its failure
+/// as JSON if asked.
 pub struct Daemon {
     /// Runs the proxy with this configuration file until it is told to end.
-    pub run: fn(&Path) -> u8,
-    /// Says every problem of this configuration file, as JSON if asked.
+    pub run: fn(&Path, json: bool) -> u8,
+    /// Says every problem of this configuration file.
     pub check: fn(&Path, json: bool) -> u8,
 }
 
@@ -59,9 +73,10 @@ pub fn main(daemon: &Daemon) -> u8 {
     let mut console = Console {
         out: &mut out,
         err: &mut err,
-        out_is_terminal,
         err_is_terminal,
-        colour: err_is_terminal && !no_color,
+        colours_out: out_is_terminal && !no_color,
+        colours_err: err_is_terminal && !no_color,
+        screen: out_is_terminal.then_some(screen as fn() -> Screen),
         progress_every: match err_is_terminal {
             true => progress::ON_TERMINAL,
             false => progress::IN_LOG,
@@ -70,32 +85,49 @@ pub fn main(daemon: &Daemon) -> u8 {
     run(std::env::args_os(), daemon, &mut console)
 }
 
+/// How much fits on a terminal.
+struct Screen {
+    rows: usize,
+    columns: usize,
+}
+
+fn screen() -> Screen {
+    match tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => Screen {
+            rows: size.ws_row.into(),
+            columns: size.ws_col.into(),
+        },
+        _ => SCREEN_UNKNOWN,
+    }
+}
+
 /// Where to write, and how. What cannot be written, such as into a closed pipe, is let go: the exit
 /// code says the same.
 struct Console<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
-    out_is_terminal: bool,
     err_is_terminal: bool,
-    colour: bool,
+    colours_out: bool,
+    colours_err: bool,
+    /// The size of stdout, if it is a terminal.
+    screen: Option<fn() -> Screen>,
     progress_every: Duration,
 }
 
 impl Console<'_> {
     fn out(&mut self, text: &str) {
-        let _ = self.out.write_all(text.as_bytes());
-        let _ = self.out.flush();
+        let _ = self.try_out(text);
     }
 
-    /// A line of data of which there may be more: who goes on has to know that nobody reads it.
-    fn line(&mut self, line: &str) -> io::Result<()> {
-        writeln!(self.out, "{line}")?;
+    /// Data of which there may be more: who goes on has to know that nobody reads it.
+    fn try_out(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
 
     fn err(&mut self, line: &str) {
         let _ = match line.strip_prefix("error:") {
-            Some(rest) if self.colour => writeln!(self.err, "\x1b[1;31merror:\x1b[0m{rest}"),
+            Some(rest) if self.colours_err => writeln!(self.err, "\x1b[1;31merror:\x1b[0m{rest}"),
             _ => writeln!(self.err, "{line}"),
         };
     }
@@ -109,9 +141,12 @@ impl Console<'_> {
         }
     }
 
+    /// On a terminal it does not wrap: what does not fit could not be taken away again.
     fn progress(&mut self, line: &str) {
+        // What a probe or a client sent may be in it: it moves no cursor.
+        let line = line.replace(char::is_control, " ");
         let _ = match self.err_is_terminal {
-            true => write!(self.err, "\r\x1b[K{line}"),
+            true => write!(self.err, "\r\x1b[K\x1b[?7l{line}\x1b[?7h"),
             false => writeln!(self.err, "{line}"),
         };
         let _ = self.err.flush();
@@ -129,28 +164,23 @@ fn run(
     daemon: &Daemon,
     console: &mut Console<'_>,
 ) -> u8 {
-    let tree = match Tree::try_parse_from(typed) {
+    let typed: Vec<OsString> = typed.into_iter().collect();
+    let tree = match Tree::try_parse_from(&typed) {
         Ok(tree) => tree,
-        Err(error) => {
-            let text = error.render().to_string();
-            match error.use_stderr() {
-                true => console.err(text.trim_end()),
-                false => console.out(&text),
-            }
-            return u8::try_from(error.exit_code()).unwrap_or(2);
-        }
+        Err(error) => return not_a_verb(&error, &typed, console),
     };
     let json = tree.everywhere.json;
     match &tree.verb {
-        Verb::Run(config) => return (daemon.run)(&config.file),
+        Verb::Run(config) => return (daemon.run)(&config.file, json),
         Verb::Check(config) => return (daemon.check)(&config.file, json),
+        Verb::Completions { shell } => return completions(*shell, json, console),
         _ => {}
     }
     let client = match client(&tree.everywhere) {
         Ok(client) => client,
         Err(problem) => {
-            console.err(&format!("error: {problem}"));
-            return Outcome::Invalid.row().exit;
+            let row = Outcome::Invalid.row();
+            return unanswered(row.word, row.exit, &problem, None, json, console);
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -159,10 +189,42 @@ fn run(
     match runtime {
         Ok(runtime) => runtime.block_on(question(&tree.verb, &client, json, console)),
         Err(error) => {
-            console.err(&format!("error: {error}"));
-            Outcome::Error.row().exit
+            let row = Outcome::Error.row();
+            unanswered(row.word, row.exit, &error.to_string(), None, json, console)
         }
     }
+}
+
+/// Help was asked for, or what was typed makes no sense.
+fn not_a_verb(error: &clap::Error, typed: &[OsString], console: &mut Console<'_>) -> u8 {
+    let text = error.render().to_string();
+    if !error.use_stderr() {
+        console.out(&text);
+        return Outcome::Done.row().exit;
+    }
+    if typed.iter().any(|word| word == "--json") {
+        let (message, _) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let message = message.strip_prefix("error: ").unwrap_or(message);
+        let document = json!({"outcome": Outcome::Invalid, "message": message.trim_end()});
+        console.out(&pretty(&document));
+    }
+    console.err(text.trim_end());
+    u8::try_from(error.exit_code()).unwrap_or(2)
+}
+
+fn completions(shell: Shell, json: bool, console: &mut Console<'_>) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Tree::command(), "tidegate", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    match json {
+        true => {
+            let document =
+                json!({"outcome": Outcome::Done, "shell": shell.to_string(), "script": script});
+            console.out(&pretty(&document));
+        }
+        false => console.out(&script),
+    }
+    Outcome::Done.row().exit
 }
 
 fn client(everywhere: &Everywhere) -> Result<Client, String> {
@@ -185,11 +247,15 @@ fn client(everywhere: &Everywhere) -> Result<Client, String> {
 }
 
 async fn question(verb: &Verb, client: &Client, json: bool, console: &mut Console<'_>) -> u8 {
-    if let Verb::Status { place, watch } = verb {
-        return status(place.as_ref(), *watch, client, json, console).await;
-    }
-    if let Verb::Events { place, since } = verb {
-        return events::follow(place.as_ref(), since.clone(), client, json, console).await;
+    match verb {
+        Verb::Status { place, watch } => {
+            return status::show(place.as_ref(), *watch, client, json, console).await;
+        }
+        Verb::Events { place, since } => {
+            return events::follow(place.as_ref(), since.clone(), client, json, console).await;
+        }
+        Verb::History(asked) => return history::show(asked, client, json, console).await,
+        _ => {}
     }
     let Some(call) = calls::call(verb) else {
         return Outcome::Invalid.row().exit;
@@ -197,11 +263,7 @@ async fn question(verb: &Verb, client: &Client, json: bool, console: &mut Consol
     match progress::ask(client, &call, console).await {
         Ok(document) => conclude(document, json, console),
         Err(Stopped::Unreachable(unreachable)) => not_reached(&unreachable, json, console),
-        Err(Stopped::Interrupted) => {
-            console.err("error: interrupted; what was begun goes on");
-            console.err("hint: `tidegate status` shows it");
-            EXIT_INTERRUPTED
-        }
+        Err(Stopped::Interrupted) => interrupted(&call, json, console),
     }
 }
 
@@ -223,67 +285,54 @@ fn conclude(document: Value, json: bool, console: &mut Console<'_>) -> u8 {
     answer.outcome.row().exit
 }
 
-async fn status(
-    place: Option<&Place>,
-    watch: bool,
-    client: &Client,
+fn not_reached(unreachable: &Unreachable, json: bool, console: &mut Console<'_>) -> u8 {
+    let Unreachable { message, hint } = unreachable;
+    let (word, exit) = ("unreachable", EXIT_UNREACHABLE);
+    unanswered(word, exit, message, Some(hint), json, console)
+}
+
+fn interrupted(call: &Call, json: bool, console: &mut Console<'_>) -> u8 {
+    let hint = match &call.watched {
+        Some(Watched::Rollout(pool)) => {
+            format!("`tidegate status {pool}` shows it, `tidegate abort {pool}` takes it back")
+        }
+        _ => "`tidegate status` shows it".to_owned(),
+    };
+    let message = "interrupted; what was begun goes on";
+    let (word, exit) = ("interrupted", EXIT_INTERRUPTED);
+    unanswered(word, exit, message, Some(&hint), json, console)
+}
+
+/// The end of what was not answered by a proxy.
+fn unanswered(
+    word: &str,
+    exit: u8,
+    message: &str,
+    hint: Option<&str>,
     json: bool,
     console: &mut Console<'_>,
 ) -> u8 {
-    let target = place.map_or_else(|| "/v1/status".to_owned(), calls::path);
-    let ask = Ask::get(target);
-    loop {
-        let document = match client.ask(&ask).await {
-            Ok(document) => document,
-            Err(unreachable) => return not_reached(&unreachable, json, console),
-        };
-        if document["outcome"] != Outcome::Done.row().word {
-            return conclude(document, json, console);
-        }
-        let text = match json {
-            true => Some(pretty(&document)),
-            false => shown(place, document),
-        };
-        let Some(text) = text else {
-            return not_understood(console);
-        };
-        if watch && console.out_is_terminal {
-            console.out("\x1b[H\x1b[J");
-        }
-        console.out(&text);
-        if !watch {
-            return Outcome::Done.row().exit;
-        }
-        if !console.out_is_terminal && !json {
-            console.out("\n");
-        }
-        tokio::time::sleep(WATCH_EVERY).await;
-    }
-}
-
-/// The table for what was asked for; `None` if the document is not understood.
-fn shown(place: Option<&Place>, mut document: Value) -> Option<String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    let now = u64::try_from(now.as_millis()).ok()?;
-    Some(match place {
-        None => table::status(&serde_json::from_value::<Status>(document).ok()?, now),
-        Some(Place { backend: None, .. }) => {
-            let pool: PoolStatus = serde_json::from_value(document["pool"].take()).ok()?;
-            table::pools(&[pool], now)
-        }
-        Some(_) => table::backend(&serde_json::from_value::<Answer>(document).ok()?, now),
-    })
-}
-
-fn not_reached(unreachable: &Unreachable, json: bool, console: &mut Console<'_>) -> u8 {
-    let Unreachable { message, hint } = unreachable;
     if json {
-        let document = json!({"outcome": "unreachable", "message": message, "hint": hint});
+        let mut document = json!({"outcome": word, "message": message});
+        if let Some(hint) = hint {
+            document["hint"] = hint.into();
+        }
         console.out(&pretty(&document));
     }
     console.err(&format!("error: {message}"));
-    console.err(&format!("hint: {hint}"));
-    EXIT_UNREACHABLE
+    if let Some(hint) = hint {
+        console.err(&format!("hint: {hint}"));
+    }
+    exit
+}
+
+/// Data could not be written. Nobody reading it any more is how such a verb ends.
+fn not_written(error: &io::Error, console: &mut Console<'_>) -> u8 {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Outcome::Done.row().exit;
+    }
+    console.err(&format!("error: stdout: {error}"));
+    Outcome::Error.row().exit
 }
 
 fn not_understood(console: &mut Console<'_>) -> u8 {
@@ -294,4 +343,10 @@ fn not_understood(console: &mut Console<'_>) -> u8 {
 
 fn pretty(document: &Value) -> String {
     format!("{document:#}\n")
+}
+
+/// Milliseconds since the Unix epoch.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,5 +1,6 @@
 //! Answers in words: what is data for stdout, what is said on stderr.
 
+use super::rollout;
 use crate::report::{Answer, BackendStatus, ExchangeStatus};
 
 /// Exchanges listed under a message at most; more would push the message off the screen.
@@ -23,6 +24,13 @@ pub(super) fn answer(answer: &Answer) -> Words {
     } else {
         words.err.push(format!("error: {}", answer.message));
     }
+    if let Some(rollout) = &answer.rollout {
+        let facts = rollout::facts(answer, rollout, is_success);
+        match is_success {
+            true => words.out.extend(facts),
+            false => words.err.extend(facts),
+        }
+    }
     if let Some(drain) = &answer.drain {
         let cut = drain.cut_requests + drain.cut_tunnels;
         words.err.extend(listed("cut", &drain.cut, cut));
@@ -45,11 +53,16 @@ pub(super) fn answer(answer: &Answer) -> Words {
 
 /// What a backend holds, in words.
 pub(super) fn held(backend: &BackendStatus) -> String {
-    let mut held = vec![plural(backend.requests, "request")];
-    if backend.tunnels > 0 {
-        held.push(plural(backend.tunnels, "tunnel"));
+    held_by(backend.requests, backend.tunnels, backend.connections)
+}
+
+/// What one or several hold, in words.
+pub(super) fn held_by(requests: u32, tunnels: u32, connections: Option<u32>) -> String {
+    let mut held = vec![plural(requests, "request")];
+    if tunnels > 0 {
+        held.push(plural(tunnels, "tunnel"));
     }
-    if let Some(connections @ 1..) = backend.connections {
+    if let Some(connections @ 1..) = connections {
         held.push(plural(connections, "connection"));
     }
     held.join(", ")
@@ -103,6 +116,17 @@ pub(super) fn time(millis: u64) -> String {
         60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// How long something took: finer than [`time`] where that would say 0 or 1.
+pub(super) fn span(millis: f64) -> String {
+    match millis {
+        ..1000.0 => format!("{millis:.1}ms"),
+        1000.0..60_000.0 => format!("{:.1}s", millis / 1000.0),
+        // Whole and far below the bounds of the type, or cut to them.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        _ => time(millis as u64),
     }
 }
 

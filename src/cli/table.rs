@@ -1,6 +1,7 @@
 //! The status as aligned tables: one for each pool, columns the same in all.
 
 use super::render::{held, listed, time};
+use super::rollout;
 use crate::report::{Answer, BackendStatus, ListenerStatus, PoolStatus, Status};
 
 const HEAD: [&str; 10] = [
@@ -17,7 +18,7 @@ const HEAD: [&str; 10] = [
 ];
 
 /// The whole proxy, `now` being milliseconds since the Unix epoch.
-pub(super) fn status(status: &Status, now: u64) -> String {
+pub(super) fn status(status: &Status, now: u64, colours: bool) -> String {
     let up = time(now.saturating_sub(status.started_ms));
     let mut text = format!("tidegate {}, pid {}, up {up}\n", status.version, status.pid);
     let at = |what: &str, listeners: &[ListenerStatus]| {
@@ -33,11 +34,11 @@ pub(super) fn status(status: &Status, now: u64) -> String {
     if !status.pools.is_empty() {
         text.push('\n');
     }
-    text + &pools(&status.pools, now)
+    text + &pools(&status.pools, now, colours)
 }
 
 /// Pools with their backends.
-pub(super) fn pools(pools: &[PoolStatus], now: u64) -> String {
+pub(super) fn pools(pools: &[PoolStatus], now: u64, colours: bool) -> String {
     let rows: Vec<Vec<[String; 10]>> = pools
         .iter()
         .map(|pool| pool.backends.iter().map(|one| row(one, now)).collect())
@@ -49,26 +50,29 @@ pub(super) fn pools(pools: &[PoolStatus], now: u64) -> String {
             text.push('\n');
         }
         text += &header(pool);
+        if let Some(under_way) = &pool.rollout {
+            text += &format!("  {}\n", rollout::under_way(under_way, now));
+        }
         if !rows.is_empty() {
-            text += &line(&HEAD.map(str::to_owned), &widths);
+            text += &line(&HEAD.map(str::to_owned), &widths, false);
         }
         for row in rows {
-            text += &line(row, &widths);
+            text += &line(row, &widths, colours);
         }
     }
     text
 }
 
 /// One backend, with its last probe and its drain.
-pub(super) fn backend(answer: &Answer, now: u64) -> String {
+pub(super) fn backend(answer: &Answer, now: u64, colours: bool) -> String {
     let Some(backend) = &answer.backend else {
         return format!("{}\n", answer.message);
     };
     let row = row(backend, now);
     let widths = widths([&row]);
     let mut text = format!("pool {}\n", backend.pool);
-    text += &line(&HEAD.map(str::to_owned), &widths);
-    text += &line(&row, &widths);
+    text += &line(&HEAD.map(str::to_owned), &widths, false);
+    text += &line(&row, &widths, colours);
     text += &match &backend.last_probe {
         None => "last probe: none yet\n".to_owned(),
         Some(probe) => format!(
@@ -144,10 +148,25 @@ fn widths<'a>(rows: impl IntoIterator<Item = &'a [String; 10]>) -> [usize; 10] {
     widths
 }
 
-fn line(cells: &[String; 10], widths: &[usize; 10]) -> String {
-    let cells = cells.iter().zip(widths);
-    let cells: Vec<String> = cells
-        .map(|(cell, width)| format!("{cell:width$}"))
-        .collect();
+fn line(cells: &[String; 10], widths: &[usize; 10], colours: bool) -> String {
+    let cells = cells.iter().zip(widths).zip(HEAD);
+    let cells = cells.map(|((cell, width), head)| {
+        let padded = format!("{cell:width$}");
+        match head {
+            "health" if colours => coloured(cell, &padded),
+            _ => padded,
+        }
+    });
+    let cells: Vec<String> = cells.collect();
     format!("  {}\n", cells.join("  ").trim_end())
+}
+
+/// Colours what the word says anyway.
+fn coloured(health: &str, padded: &str) -> String {
+    let colour = match health {
+        "healthy" => 32,
+        "unhealthy" => 31,
+        _ => 33,
+    };
+    format!("\x1b[{colour}m{padded}\x1b[0m")
 }

@@ -1,15 +1,20 @@
 //! What can be typed: the verbs, their options and examples. Values are checked here, before anything
 //! is sent; they are sent as they were typed.
 
+mod rollouts;
+
 use std::fmt;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
 
 use crate::admin::client::Endpoint;
 use crate::admin::params;
 use crate::pool::model::BackendRef;
 use crate::spec::{Address, BackendId, Invalid, PoolName, Weight};
+
+pub(super) use rollouts::{Canary, History, InPool, Replacing, Rollback, Rollout};
 
 /// Where the admin API is unless told.
 const ADMIN_DEFAULT: &str = "unix:/run/tidegate/admin.sock";
@@ -18,6 +23,8 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate add web/v2 127.0.0.1:8082     add an instance, wait until it is healthy
   tidegate drain web/v1 && kill $PID     take the old one out; exit 0 means safe to kill
+  tidegate rollout web --add v2=127.0.0.1:8082 --replace all
+                                         or all of it in one, and back if v2 does badly
   tidegate status --watch                see what each holds
 
 Exit codes:
@@ -40,13 +47,14 @@ pub(super) struct Tree {
 
 /// Options of every verb.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Everywhere")]
 pub(super) struct Everywhere {
     /// Where the admin API is: unix:/path, /path or http://host:port
     #[arg(long, global = true, env = "TIDEGATE_ADMIN", hide_env_values = true)]
     #[arg(default_value = ADMIN_DEFAULT, value_parser = Endpoint::parse)]
     pub(super) admin: Endpoint,
     /// File with the token for http://
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(env = "TIDEGATE_TOKEN_FILE", hide_env_values = true)]
     pub(super) token_file: Option<PathBuf>,
     /// One JSON document on stdout, words on stderr
@@ -108,21 +116,8 @@ Examples:
         at: At,
         #[command(flatten)]
         wait: WaitOrNot,
-        /// How long the drain may take before --on-timeout decides
-        #[arg(long, value_name = "DURATION", value_parser = checked(params::clock))]
-        timeout: Option<String>,
-        /// What then happens to what is left
-        #[arg(long, value_enum, value_name = "WHAT")]
-        on_timeout: Option<OnTimeout>,
-        /// An exchange without a byte for so long is treated the same
-        #[arg(long, value_name = "DURATION", value_parser = checked(params::clock))]
-        idle_timeout: Option<String>,
-        /// When the closing of tunnels begins, or never
-        #[arg(long, value_name = "DURATION", value_parser = checked(params::clock_or_never))]
-        close_after: Option<String>,
-        /// The window over which tunnels are closed one after another
-        #[arg(long, value_name = "DURATION", value_parser = checked(params::clock))]
-        spread: Option<String>,
+        #[command(flatten)]
+        clocks: DrainClocks,
         /// Also the last eligible one, or one that is live in another pool too
         #[arg(long)]
         force: bool,
@@ -186,6 +181,24 @@ Examples:
         #[arg(long, value_name = "DURATION", value_parser = checked(params::wait))]
         wait: Option<String>,
     },
+    /// Move a pool to new backends as one step, or leave it as it was
+    #[command(after_help = rollouts::ROLLOUT_EXAMPLES)]
+    Rollout(Box<Rollout>),
+    /// Change the share of an open canary
+    #[command(after_help = rollouts::CANARY_EXAMPLES)]
+    Canary(Canary),
+    /// Give an open canary all of the traffic, then drain the old ones
+    #[command(after_help = rollouts::PROMOTE_EXAMPLES)]
+    Promote(InPool),
+    /// Take back what is under way, or bring back the set before the last rollout
+    #[command(after_help = rollouts::ROLLBACK_EXAMPLES)]
+    Rollback(Rollback),
+    /// End a rollout under way the safe way: the old ones serve
+    #[command(after_help = rollouts::ABORT_EXAMPLES)]
+    Abort(InPool),
+    /// Show the rollouts of a pool, the newest first
+    #[command(after_help = rollouts::HISTORY_EXAMPLES)]
+    History(History),
     /// Follow every change: intent, health, drains from begin to end
     #[command(after_help = "\
 Examples:
@@ -206,12 +219,23 @@ JSON document a line. It ends when the proxy stops (exit 4) or when nobody reads
     /// Read the configuration file again, all or nothing
     #[command(after_help = "Example:\n  tidegate reload")]
     Reload,
+    /// Write the script by which a shell completes what is typed
+    #[command(after_help = "\
+Examples:
+  tidegate completions bash > /etc/bash_completion.d/tidegate
+  tidegate completions zsh > ~/.zfunc/_tidegate
+  tidegate completions fish > ~/.config/fish/completions/tidegate.fish")]
+    Completions {
+        /// For which shell
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: Shell,
+    },
 }
 
 #[derive(Args, Debug)]
 pub(super) struct ConfigFile {
     /// The configuration
-    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    #[arg(short = 'c', long = "config", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) file: PathBuf,
 }
 
@@ -233,6 +257,27 @@ impl WaitOrNot {
             false => self.wait.clone(),
         }
     }
+}
+
+/// How a drain differs from its pool's defaults.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Clocks of the drain")]
+pub(super) struct DrainClocks {
+    /// How long the drain may take before --on-timeout decides
+    #[arg(long, value_name = "DURATION", value_parser = checked(params::clock))]
+    pub(super) timeout: Option<String>,
+    /// What then happens to what is left
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(super) on_timeout: Option<OnTimeout>,
+    /// An exchange without a byte for so long is treated the same
+    #[arg(long, value_name = "DURATION", value_parser = checked(params::clock))]
+    pub(super) idle_timeout: Option<String>,
+    /// When the closing of tunnels begins, or never
+    #[arg(long, value_name = "DURATION", value_parser = checked(params::clock_or_never))]
+    pub(super) close_after: Option<String>,
+    /// The window over which tunnels are closed one after another
+    #[arg(long, value_name = "DURATION", value_parser = checked(params::clock))]
+    pub(super) spread: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -1,6 +1,9 @@
 //! The command line: what it prints and what it exits with.
 
-use crate::support::{App, Proxy, Setup, assert_drain_closed, get, said};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::support::{App, Proxy, Setup, assert_drain_closed, get, said, within};
 
 #[tokio::test]
 async fn the_exit_code_is_that_of_the_outcome() {
@@ -109,4 +112,64 @@ async fn check_says_every_problem_and_exits_3() {
     assert_eq!(code, 0);
     let (code, _, words) = said(&proxy.cli(&["run", "-c", path.to_str().unwrap()]).await);
     assert_eq!(code, 3, "{words}");
+}
+
+#[tokio::test]
+async fn a_watched_status_ends_with_its_reader() {
+    let a = App::start("a").await;
+    let proxy = Proxy::start(Setup::web(&[("a", &a)])).await;
+    for args in [
+        &["status", "--watch"][..],
+        &["status", "web", "--watch", "--json"],
+    ] {
+        let mut watch = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(args)
+            .env("TIDEGATE_ADMIN", proxy.path("admin.sock"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let ended = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            let out = watch.stdout.take().unwrap();
+            BufReader::new(out).read_line(&mut line).unwrap();
+            (line, watch.wait_with_output().unwrap())
+        });
+        let (line, output) = within("the command line to end", ended).await.unwrap();
+        assert!(line.starts_with("tidegate ") || line == "{\n", "{line}");
+        // It went on for ever: that nobody reads it was not noticed.
+        let (code, _, words) = said(&output);
+        assert_eq!((code, words.as_str()), (0, ""));
+    }
+}
+
+#[tokio::test]
+async fn each_verb_that_shows_says_one_document_with_json() {
+    let a = App::start("a").await;
+    let proxy = Proxy::start(Setup::web(&[("a", &a)])).await;
+    let config = proxy.path("config.yaml");
+    for args in [
+        &["status"][..],
+        &["status", "web"],
+        &["status", "web/a"],
+        &["status", "none"],
+        &["history", "web"],
+        &["history", "none"],
+        &["completions", "zsh"],
+        &["check", "-c", config.to_str().unwrap()],
+        &["check", "-c", "/nonexistent"],
+        &["run", "-c", "/nonexistent"],
+        &["status", "/"],
+        &["--admin", "/nowhere/admin.sock", "status"],
+    ] {
+        let output = proxy.cli(&[&["--json"], args].concat()).await;
+        let (code, out, _) = said(&output);
+        let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let outcome = document["outcome"].as_str().unwrap();
+        let mut rows = tidegate::outcome::Outcome::table().iter();
+        let row = rows.find(|row| row.word == outcome);
+        let exit = row.map_or(4, |row| row.exit.into());
+        assert_eq!(code, exit, "{args:?}: {outcome}");
+    }
 }

@@ -10,10 +10,10 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::extract::{Ask, told};
-use super::super::params::{Fields, clock, clock_or_never, key, wait};
+use super::super::params::{Fields, clock, clock_or_never, key, records, wait};
 use super::on_timeout;
 use crate::control::{DrainCall, Incoming, Replace, RollbackCall, RolloutCall, RolloutClocks};
-use crate::pool::rollout::{HISTORY_MAX, ROLLOUT_BACKENDS_MAX};
+use crate::pool::rollout::ROLLOUT_BACKENDS_MAX;
 use crate::spec::{Address, BackendId, Invalid, OnTimeout, Share, Sticky, Weight};
 
 /// Answers below which errors are not judged, at most; beyond it nobody waits for so many.
@@ -325,12 +325,4 @@ impl Ask for HistoryQuery {
             limit: fields.text("limit", records)?,
         })
     }
-}
-
-/// Reads how many records of a history are asked for.
-pub(in crate::admin) fn records(text: &str) -> Result<usize, Invalid> {
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|_| is_number);
-    let number = number.filter(|number| (1..=HISTORY_MAX).contains(number));
-    number.ok_or_else(|| Invalid(format!("a whole number from 1 to {HISTORY_MAX}")))
 }

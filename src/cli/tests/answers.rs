@@ -1,6 +1,7 @@
 //! Exit codes and texts for what can be answered, in full.
 
 use super::*;
+use crate::report::{PoolStatus, Status};
 
 fn of(outcome: Outcome, message: &str) -> Answer {
     let mut answer = Answer::new(outcome, message);
@@ -225,7 +226,7 @@ fn a_status_is_an_aligned_table() {
         ],
     };
     assert_eq!(
-        table::status(&status, 1_060_000),
+        table::status(&status, 1_060_000, false),
         "\
 tidegate 1.2.3, pid 42, up 17m40s
 listens at [::]:80
@@ -246,7 +247,7 @@ fn the_status_of_one_backend_says_its_probe_and_its_drain() {
     answer.backend = Some(backend("a"));
     answer.drain = Some(drain());
     assert_eq!(
-        table::backend(&answer, 1_060_000),
+        table::backend(&answer, 1_060_000, false),
         "\
 pool web
   backend  address         weight  intent    health   eligible  requests  tunnels  connections  since

@@ -2,6 +2,8 @@
 
 mod answers;
 mod events;
+mod progress;
+mod rollouts;
 mod typed;
 mod waiting;
 
@@ -131,16 +133,17 @@ fn tidegate_to(
     progress_every: Duration,
 ) -> (u8, String) {
     let daemon = Daemon {
-        run: |file| u8::try_from(file.as_os_str().len()).unwrap(),
+        run: |file, json| u8::try_from(file.as_os_str().len()).unwrap() + 50 * u8::from(json),
         check: |_, json| 100 + u8::from(json),
     };
     let mut err = Vec::new();
     let mut console = Console {
         out,
         err: &mut err,
-        out_is_terminal: is_terminal,
         err_is_terminal: is_terminal,
-        colour: is_terminal,
+        colours_out: is_terminal,
+        colours_err: is_terminal,
+        screen: is_terminal.then_some((|| SCREEN_UNKNOWN) as fn() -> Screen),
         progress_every,
     };
     let typed = std::iter::once("tidegate").chain(typed.iter().copied());

@@ -92,6 +92,7 @@ fn status_asks_for_what_is_named() {
 #[test]
 fn run_and_check_are_the_daemons() {
     assert_eq!(tidegate(&["run", "-c", "four"]).exit, 4);
+    assert_eq!(tidegate(&["run", "-c", "four", "--json"]).exit, 54);
     assert_eq!(tidegate(&["check", "-c", "x"]).exit, 100);
     assert_eq!(tidegate(&["check", "-c", "x", "--json"]).exit, 101);
 }
@@ -149,11 +150,75 @@ fn what_makes_no_sense_is_exit_2_and_nothing_is_sent() {
             &["weight", "web/a", "0"],
             "error: invalid value '0' for '<N>': expected a weight from 1 to 256 (for no traffic use standby)",
         ),
+        (
+            &["rollout", "web", "--add", "v2", "--replace", "all"],
+            "error: invalid value 'v2' for '--add <ID=ADDRESS>': expected ID=ADDRESS, such as v2=127.0.0.1:8082",
+        ),
+        (
+            &["rollout", "web", "--add", "v2=8082", "--replace", "all"],
+            "error: invalid value 'v2=8082' for '--add <ID=ADDRESS>': expected host:port, [v6]:port or unix:/path, such as 127.0.0.1:8080",
+        ),
+        (
+            &["rollout", "web", "--add", "v2=h:1", "--replace", "v1,"],
+            "error: invalid value 'v1,' for '--replace <ID[,ID…]|all>': expected a name of 1 to 64 letters, digits, '-', '_' or '.' that begins with a letter or digit",
+        ),
+        (
+            &[
+                "rollout",
+                "web",
+                "--add",
+                "v2=h:1",
+                "--replace",
+                "all",
+                "--key",
+                "a b",
+            ],
+            "error: invalid value 'a b' for '--key <KEY>': expected 1 to 128 printable ASCII characters without spaces",
+        ),
+        (
+            &[
+                "rollout",
+                "web",
+                "--add",
+                "v2=h:1",
+                "--replace",
+                "all",
+                "--sticky",
+                "sid",
+            ],
+            "error: invalid value 'sid' for '--sticky <header:X|cookie:X>': expected header:NAME or cookie:NAME, such as cookie:session",
+        ),
+        (
+            &[
+                "rollout",
+                "web",
+                "--add",
+                "v2=h:1",
+                "--replace",
+                "all",
+                "--min-eligible",
+                "0",
+            ],
+            "error: invalid value '0' for '--min-eligible <N>': 0 is not in 1..=1000",
+        ),
+        (
+            &["canary", "web", "25"],
+            "error: invalid value '25' for '<N%>': expected a share from 0% to 100%, such as 10% or 0.5%",
+        ),
+        (
+            &["history", "web", "--limit", "101"],
+            "error: invalid value '101' for '--limit <N>': expected a whole number from 1 to 100",
+        ),
     ] {
         let said = admin.ask(typed);
         assert_eq!((said.exit, said.out.as_str()), (2, ""), "{typed:?}");
         assert_eq!(said.err, format!("{err}{help}"));
     }
+    let missing = admin.ask(&["rollout", "web", "--add", "v2=h:1"]);
+    assert_eq!(
+        (missing.exit, missing.err.lines().nth(1)),
+        (2, Some("  --replace <ID[,ID…]|all>"))
+    );
     let both = admin.ask(&["drain", "web/a", "--wait", "1s", "--no-wait"]);
     assert_eq!(both.exit, 2);
     assert!(
@@ -161,6 +226,51 @@ fn what_makes_no_sense_is_exit_2_and_nothing_is_sent() {
             .starts_with("error: the argument '--wait <DURATION>' cannot be used with '--no-wait'")
     );
     assert_eq!(admin.heard(), Vec::<String>::new());
+}
+
+#[test]
+fn with_json_what_makes_no_sense_is_a_document_too() {
+    let said = tidegate(&["--json", "drain", "web"]);
+    let message = "invalid value 'web' for '<POOL/ID>': expected POOL/ID, such as web/a";
+    let document: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(document, json!({"outcome": "invalid", "message": message}));
+    assert_eq!(said.exit, 2);
+    assert!(said.err.starts_with(&format!("error: {message}\n")));
+    let said = tidegate(&["--json", "--token-file", "/nonexistent/token", "reload"]);
+    let message = "token file /nonexistent/token: No such file or directory (os error 2)";
+    let document: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(document, json!({"outcome": "invalid", "message": message}));
+    assert_eq!((said.exit, said.err), (2, format!("error: {message}\n")));
+    // Help is what was asked for: no failure, and no document.
+    let said = tidegate(&["--json", "drain", "--help"]);
+    assert_eq!((said.exit, said.err.as_str()), (0, ""));
+    assert!(said.out.starts_with("Take a backend out of rotation"));
+}
+
+#[test]
+fn each_shell_gets_a_script_that_knows_the_verbs() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let said = tidegate(&["completions", shell]);
+        assert_eq!((said.exit, said.err.as_str()), (0, ""), "{shell}");
+        for word in ["rollout", "keep-standby", "completions"] {
+            assert!(said.out.contains(word), "{shell}: {word}");
+        }
+        let document = tidegate(&["completions", shell, "--json"]).out;
+        let document: Value = serde_json::from_str(&document).unwrap();
+        let expected = json!({"outcome": "done", "shell": shell, "script": said.out});
+        assert_eq!(document, expected);
+    }
+    assert_eq!(tidegate(&["completions", "cmd"]).exit, 2);
+}
+
+#[test]
+fn bash_can_read_its_script() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tidegate.bash");
+    std::fs::write(&file, tidegate(&["completions", "bash"]).out).unwrap();
+    let mut bash = std::process::Command::new("bash");
+    let read = bash.arg("-n").arg(&file).output().unwrap();
+    assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
 }
 
 #[test]
@@ -187,31 +297,42 @@ A reverse proxy for zero-downtime deploys: it says when an old instance is safe 
 Usage: tidegate [OPTIONS] <COMMAND>
 
 Commands:
-  run      Run the proxy in the foreground
-  check    Say every problem of a configuration file
-  status   Show pools and backends: intent, health, what each holds
-  add      Add a backend and wait until it is healthy, else it is removed again
-  drain    Take a backend out of rotation and wait until it is safe to kill
-  ready    Make a backend active: promote a standby, take a draining one back
-  standby  Take a backend out of rotation but keep it warm and probed
-  close    Cut what a draining or standby backend still holds
-  remove   Forget a drained or never used backend
-  weight   Set the share of a backend
-  wait     Wait until a backend is healthy or drained
-  events   Follow every change: intent, health, drains from begin to end
-  reload   Read the configuration file again, all or nothing
+  run          Run the proxy in the foreground
+  check        Say every problem of a configuration file
+  status       Show pools and backends: intent, health, what each holds
+  add          Add a backend and wait until it is healthy, else it is removed again
+  drain        Take a backend out of rotation and wait until it is safe to kill
+  ready        Make a backend active: promote a standby, take a draining one back
+  standby      Take a backend out of rotation but keep it warm and probed
+  close        Cut what a draining or standby backend still holds
+  remove       Forget a drained or never used backend
+  weight       Set the share of a backend
+  wait         Wait until a backend is healthy or drained
+  rollout      Move a pool to new backends as one step, or leave it as it was
+  canary       Change the share of an open canary
+  promote      Give an open canary all of the traffic, then drain the old ones
+  rollback     Take back what is under way, or bring back the set before the last rollout
+  abort        End a rollout under way the safe way: the old ones serve
+  history      Show the rollouts of a pool, the newest first
+  events       Follow every change: intent, health, drains from begin to end
+  reload       Read the configuration file again, all or nothing
+  completions  Write the script by which a shell completes what is typed
 
 Options:
+  -h, --help     Print help
+  -V, --version  Print version
+
+Everywhere:
       --admin <ADMIN>      Where the admin API is: unix:/path, /path or http://host:port [env:
                            TIDEGATE_ADMIN] [default: unix:/run/tidegate/admin.sock]
       --token-file <FILE>  File with the token for http:// [env: TIDEGATE_TOKEN_FILE]
       --json               One JSON document on stdout, words on stderr
-  -h, --help               Print help
-  -V, --version            Print version
 
 Examples:
   tidegate add web/v2 127.0.0.1:8082     add an instance, wait until it is healthy
   tidegate drain web/v1 && kill $PID     take the old one out; exit 0 means safe to kill
+  tidegate rollout web --add v2=127.0.0.1:8082 --replace all
+                                         or all of it in one, and back if v2 does badly
   tidegate status --watch                see what each holds
 
 Exit codes:

@@ -33,9 +33,13 @@ fn on_a_terminal_a_line_says_what_is_left_and_goes_at_the_end() {
     let typed = ["--admin", &admin.admin, "drain", "web/a"];
     let said = tidegate_looking(&typed, true, SOON);
     assert_eq!((said.exit, said.out.as_str()), (0, "drained\n"));
-    let line = "\r\u{1b}[Kweb/a: draining, 2 requests, 1 tunnel left, ";
+    let line = "\r\u{1b}[K\u{1b}[?7lweb/a: draining, 2 requests, 1 tunnel left, ";
     assert!(said.err.starts_with(line), "{:?}", said.err);
-    assert!(said.err.ends_with("s\r\u{1b}[K"), "{:?}", said.err);
+    assert!(
+        said.err.ends_with("s\u{1b}[?7h\r\u{1b}[K"),
+        "{:?}",
+        said.err
+    );
     assert!(!said.err.contains('\n'), "{:?}", said.err);
 }
 
@@ -92,6 +96,6 @@ fn watch_shows_again_until_it_cannot() {
     assert_eq!(said.exit, 5);
     assert_eq!(
         said.out,
-        "\u{1b}[H\u{1b}[Jpool web: 0 of 0 eligible, 3 held, round_robin\n"
+        "\u{1b}[Hpool web: 0 of 0 eligible, 3 held, round_robin\u{1b}[K\n\u{1b}[J"
     );
 }
