@@ -249,7 +249,7 @@ pub(super) async fn remove(
     control.remove(actor, pool, backend, force).await.into()
 }
 
-answers!(WeightAnswers: "Answer" Done Unknown);
+answers!(WeightAnswers: "Answer" Done Refused Unknown);
 
 /// Sets the share of a backend.
 #[utoipa::path(patch, path = "/v1/pools/{pool}/backends/{id}", params(BackendPath),
@@ -264,7 +264,7 @@ pub(super) async fn weigh(
     control.weigh(actor, pool, backend, weight).await.into()
 }
 
-answers!(ReloadAnswers: "Answer" Done Rejected);
+answers!(ReloadAnswers: "Answer" Done Refused Rejected);
 
 /// Reads the file again and merges in what it changed; all or nothing.
 #[utoipa::path(post, path = "/v1/reload", responses(ReloadAnswers))]

@@ -70,7 +70,7 @@ pub(super) async fn promote(
     control.promote(actor, pool, wait).await.into()
 }
 
-answers!(RollbackAnswers: "Answer" Done Clean Forced NotYet Begun Restored Refused Failed Unknown);
+answers!(RollbackAnswers: "Answer" Done Clean Forced NotYet Begun Restored Refused Unknown);
 
 /// Takes back what is under way, or brings back the set before the last rollout.
 #[utoipa::path(post, path = "/v1/pools/{pool}/rollback",

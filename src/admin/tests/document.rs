@@ -65,7 +65,7 @@ fn it_lists_every_operation_with_its_options() {
             format!("get {backend} [wait_for,wait] 200,{everywhere},404,408,409,413,500,503"),
             format!("get /v1/pools/{{pool}}/history [limit] 200,{everywhere},404,413,500,503"),
             format!("get /v1/status [] 200,{everywhere},413,500,503"),
-            format!("patch {backend} [] 200,{everywhere},404,413,500,503"),
+            format!("patch {backend} [] 200,{everywhere},404,409,413,500,503"),
             format!("post /v1/pools/{{pool}}/abort [wait] {moves}"),
             format!(
                 "post /v1/pools/{{pool}}/backends [] 200,202,{everywhere},404,408,409,413,500,503"
@@ -80,7 +80,7 @@ fn it_lists_every_operation_with_its_options() {
             format!("post /v1/pools/{{pool}}/promote [wait] {moves}"),
             format!("post /v1/pools/{{pool}}/rollback [wait,keep_standby,key] {moves}"),
             format!("post /v1/pools/{{pool}}/rollout [] {moves}"),
-            format!("post /v1/reload [] 200,{everywhere},413,422,500,503"),
+            format!("post /v1/reload [] 200,{everywhere},409,413,422,500,503"),
         ]
     );
 }

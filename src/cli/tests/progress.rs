@@ -129,3 +129,32 @@ fn of_many_new_ones_those_that_are_not_healthy_are_named() {
         "web: rollout 3: gate, 2 of 6 healthy, n12 unknown, n13 unknown, n14 unknown"
     );
 }
+
+#[test]
+fn an_interrupt_says_that_it_goes_on_and_how_to_take_it_back() {
+    let line = format!("tidegate {LEAST}");
+    let tree = Tree::try_parse_from(line.split(' ')).unwrap();
+    let call = calls::call(&tree.verb).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut console = Console {
+        out: &mut out,
+        err: &mut err,
+        err_is_terminal: false,
+        colours_out: false,
+        colours_err: false,
+        screen: None,
+        progress_every: Duration::MAX,
+    };
+    assert_eq!(interrupted(&call, true, &mut console), 130);
+    let hint = "`tidegate status web` shows it, `tidegate abort web` takes it back";
+    assert_eq!(
+        String::from_utf8(err).unwrap(),
+        format!("error: interrupted; what was begun goes on\nhint: {hint}\n")
+    );
+    let document: Value = serde_json::from_slice(&out).unwrap();
+    let message = "interrupted; what was begun goes on";
+    assert_eq!(
+        document,
+        json!({"outcome": "interrupted", "message": message, "hint": hint})
+    );
+}

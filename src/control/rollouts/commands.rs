@@ -14,7 +14,7 @@ use crate::control::{Actor, Control, Stop, now_millis};
 use crate::events::Happening;
 use crate::outcome::Outcome;
 use crate::pool::model::{Model, PoolModel};
-use crate::pool::rollout::{Decided, Named, Past, Phase, Rollout};
+use crate::pool::rollout::{Decided, Kind, Named, Past, Phase, Rollout};
 use crate::report::Answer;
 use crate::rollout::plan::{enough, stays};
 use crate::rollout::steps::{self, Terms, WayBack};
@@ -236,8 +236,20 @@ impl Control {
         if let Some(key) = &call.key {
             let mut newest_first = of.history.iter().rev();
             let known = newest_first.find(|past| past.key.as_deref() == Some(key));
-            if let Some(past) = known {
-                return Ok(Arc::new(self.decision_of(pool, past.clone())));
+            match known {
+                Some(past) if past.kind == Kind::Rollback => {
+                    return Ok(Arc::new(self.decision_of(pool, past.clone())));
+                }
+                Some(past) => {
+                    let message = format!(
+                        "the key {key:?} is that of rollout {} of {pool}",
+                        past.number
+                    );
+                    let answer = self.pool_answer(Outcome::Refused, message, pool);
+                    let hint = "a key stands for one rollout; take a new one";
+                    return Err(Box::new(answer.hint(hint)));
+                }
+                None => {}
             }
         }
         if of.rollout.is_some() {

@@ -39,6 +39,8 @@ pub(super) enum Waiting {
 struct Out {
     how: TakenOut,
     is_safe: bool,
+    /// The caller wanted to know; with a wait of zero it did not.
+    was_waited_for: bool,
     /// How long the longest of the drains took, if all have ended.
     drained_in_ms: Option<u64>,
 }
@@ -61,7 +63,10 @@ impl Out {
             TakenOut::Restored => (Outcome::Restored, format!("{ids}: brought back")),
             TakenOut::Draining => {
                 let left = left_of(drains);
-                (Outcome::NotYet, format!("{ids} not drained yet: {left}"))
+                match self.was_waited_for {
+                    true => (Outcome::NotYet, format!("{ids} not drained yet: {left}")),
+                    false => (Outcome::Begun, format!("{ids} draining: {left}")),
+                }
             }
         }
     }
@@ -399,6 +404,7 @@ impl Control {
         Out {
             how,
             is_safe,
+            was_waited_for: !wait.is_zero(),
             drained_in_ms: took.and_then(|took| u64::try_from(took.as_millis()).ok()),
         }
     }
