@@ -23,7 +23,7 @@ pub enum Outcome {
     Restored,
     /// The operation would not be safe, and was not forced.
     Refused,
-    /// An add did not get healthy; nothing of it is left.
+    /// An add or a rollout did not get healthy, or was taken back; nothing of it is left.
     Failed,
     /// No such pool or backend.
     Unknown,
@@ -91,14 +91,14 @@ const TABLE: [Row; 14] = [
         "refused",
         409,
         5,
-        "the last eligible one without --force, a live id or address, not drained",
+        "the last eligible one without --force, a live id or address, not drained, a rollout in the way",
     ),
     row(
         Outcome::Failed,
         "failed",
         409,
         5,
-        "an add did not get healthy; nothing of it is left",
+        "an add or a rollout did not get healthy, or was taken back; nothing of it is left",
     ),
     row(
         Outcome::Unknown,

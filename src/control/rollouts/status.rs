@@ -4,7 +4,7 @@
 //! nothing that lives has its address, in whatever pool.
 
 use super::course::Course;
-use crate::control::{Control, now_millis};
+use crate::control::Control;
 use crate::pool::rollout::{Named, Past, Phase, Rollout, Timings};
 use crate::report::{ErrorShares, PhaseTimes, RolloutBackend, RolloutStatus};
 use crate::rollout::bake::Verdict;
@@ -40,8 +40,6 @@ impl Control {
             (Phase::Gate, _) | (_, None) => None,
             (_, Some(course)) => Some(self.errors_of(pool, &course, &rollout.new, &rollout.old)),
         };
-        let mut going_on = rollout.clone();
-        going_on.clock(now_millis());
         RolloutStatus {
             number: rollout.number,
             key: rollout.key.clone(),
@@ -55,7 +53,7 @@ impl Control {
             added: self.backends_of(&rollout.new),
             replaced: self.backends_of(&rollout.old),
             taken_out: None,
-            timings: times(going_on.timings),
+            timings: times(rollout.timings),
             errors,
         }
     }

@@ -151,9 +151,10 @@ impl Control {
                     .to_owned()
             }
             NoPlan::TooFew { .. } => "bring in more, or replace fewer at a time".to_owned(),
-            NoPlan::IsNotActive { .. } | NoPlan::IsActive(_) => {
-                format!("`tidegate status {pool}` shows who serves")
-            }
+            NoPlan::IsNotActive { id, .. } => format!(
+                "it gets no traffic; `tidegate drain {pool}/{id}` makes it safe to kill, `tidegate status {pool}` shows who serves"
+            ),
+            NoPlan::IsActive(_) => format!("`tidegate status {pool}` shows who serves"),
             NoPlan::Both(_) | NoPlan::Refused(_) => "nothing was changed".to_owned(),
         };
         let message = match no {

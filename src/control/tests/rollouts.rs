@@ -497,6 +497,44 @@ fn a_restart_leaves_the_old_set_before_the_publish_and_the_new_one_after_it() {
 }
 
 #[test]
+fn a_process_that_serves_another_pool_too_is_not_called_safe_to_kill() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        let mut call = c_for_all();
+        call.add = vec![incoming("c", 4)]; // where api/a lives
+        let rollout = rig.under_way(call).await;
+        let answer = rig.control.abort(actor(), web(), None).await;
+        assert_eq!(answer.outcome, Outcome::Done);
+        assert_eq!(
+            answer.message,
+            "web: rollout 1 was taken back; a, b in service; c drained: clean; not safe to kill: the address is live elsewhere"
+        );
+        assert!(!answer.safe_to_kill);
+        assert!(!answer.rollout.unwrap().added[0].safe_to_kill);
+        assert_eq!(rollout.await.unwrap().outcome, Outcome::Failed);
+        let mut call = c_for_all();
+        call.replace = Replace::These(vec![id(0)]);
+        let api = PoolName::parse("api").unwrap();
+        let add = AddCall {
+            id: id(1),
+            address: address(1),
+            weight: Weight::default(),
+            intent: Intent::Active,
+            wait: Some(Duration::ZERO),
+        };
+        assert_eq!(
+            rig.control.add(actor(), api, add).await.outcome,
+            Outcome::Begun
+        );
+        let refused = rig.begin(call).await.unwrap();
+        assert_eq!(
+            refused.message,
+            "web: a would not be safe to kill: 127.0.0.1:1 is live in api/b too"
+        );
+    });
+}
+
+#[test]
 fn refusals_say_what_is_in_the_way_and_change_nothing() {
     on_a_standing_clock(async {
         let rig = Rig::new().await;
