@@ -37,7 +37,7 @@ pub use cuts::{Asked, CUTS_LISTED_MAX, Cuts};
 pub use exchange::{CutReason, Exchange, ExchangeReport, PATH_BYTES_MAX, thread_number};
 pub use probing::{Hold, Probing, UnderWay};
 pub use tally::{Counts, Tally};
-pub use word::{Gate, Reading, Refused, Sealed, WhenIdle, Word};
+pub use word::{Gate, Reading, Refused, Sealed, When, Word};
 
 use exchange::{Exchanges, Place};
 

@@ -1,4 +1,4 @@
-//! The one atomic word of a generation, and those who wait for it to become idle.
+//! The one atomic word of a generation, and those who wait for it to become idle, or quiet.
 //!
 //! The word holds three refusing bits and two counts:
 //!
@@ -53,6 +53,16 @@ impl Reading {
     /// Neither requests nor tunnels.
     pub fn is_idle(self) -> bool {
         self.requests() == 0 && self.tunnels() == 0
+    }
+
+    /// No requests, and none can come: a refusing bit is set. Tunnels may be left.
+    pub fn is_quiet(self) -> bool {
+        self.requests() == 0 && self.0 & REFUSING != 0
+    }
+
+    /// Draining, and neither requests nor tunnels: it can be sealed.
+    fn is_drained_dry(self) -> bool {
+        self.is_draining() && self.is_idle()
     }
 
     /// Whether a drain is under way or over.
@@ -122,8 +132,8 @@ pub struct Word {
     /// Each operation says which of them it carries. `AcqRel` stands where one half would do: the
     /// other half costs nothing beside the locked instruction.
     bits: AtomicU64,
-    /// Locked by those who wait and by the step that makes the word draining and idle, never by
-    /// another claim or release. What its lock carries is said at [`WhenIdle`]'s poll.
+    /// Locked by those who wait and by the step that makes the word draining and idle, or quiet, never
+    /// by another claim or release. What its lock carries is said at [`When`]'s poll.
     waiters: Mutex<Waiters>,
 }
 
@@ -176,7 +186,8 @@ impl Word {
     /// Moves one granted claim from requests to tunnels, in one addition, so that the sum stays. A
     /// Release: who reads the tunnel here finds its exchange marked as one.
     pub fn upgrade(&self) {
-        self.bits.fetch_add(TUNNEL - REQUEST, Ordering::AcqRel);
+        let before = self.bits.fetch_add(TUNNEL - REQUEST, Ordering::AcqRel);
+        self.made(before, before + TUNNEL - REQUEST);
     }
 
     /// Gives one request back.
@@ -192,8 +203,8 @@ impl Word {
     /// A Release, for *released -> drained*. One of the releases is last in the order of this
     /// location, and sees so in what it made of the word: exactly that one wakes.
     fn release(&self, one: u64) {
-        let left = self.bits.fetch_sub(one, Ordering::AcqRel) - one;
-        self.made(Reading(left));
+        let before = self.bits.fetch_sub(one, Ordering::AcqRel);
+        self.made(before, before - one);
     }
 
     /// Sets the refusing bits to `gate` in one step; a sealed word refuses.
@@ -212,7 +223,7 @@ impl Word {
                 .compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire)
             {
                 Ok(_) => {
-                    self.made(Reading(next));
+                    self.made(seen, next);
                     return Ok(());
                 }
                 Err(now) => seen = now,
@@ -239,16 +250,29 @@ impl Word {
     /// Resolves when the word was seen draining and idle, whichever it became last. It may change
     /// again before a seal: a restore and new claims are possible until then, so callers seal and
     /// look at the answer.
-    pub fn when_idle(&self) -> WhenIdle<'_> {
-        WhenIdle {
+    pub fn when_idle(&self) -> When<'_> {
+        self.when(Reading::is_drained_dry)
+    }
+
+    /// Resolves when the word was seen quiet ([`Reading::is_quiet`]). It may change again before the
+    /// caller looks, if a gate is opened.
+    pub fn when_quiet(&self) -> When<'_> {
+        self.when(Reading::is_quiet)
+    }
+
+    fn when(&self, is_so: fn(Reading) -> bool) -> When<'_> {
+        When {
             word: self,
+            is_so,
             key: None,
         }
     }
 
-    /// Wakes the waiters if the step just taken made the word what they wait for.
-    fn made(&self, now: Reading) {
-        if !(now.is_draining() && now.is_idle()) {
+    /// Wakes the waiters if the step just taken made the word what some of them wait for; the others
+    /// put themselves on the list again.
+    fn made(&self, before: u64, now: u64) {
+        let became = |is_so: fn(Reading) -> bool| is_so(Reading(now)) && !is_so(Reading(before));
+        if !(became(Reading::is_drained_dry) || became(Reading::is_quiet)) {
             return;
         }
         let woken = std::mem::take(&mut self.waiters.lock().expect("waiters lock").list);
@@ -266,19 +290,20 @@ fn gate_bits(gate: Gate) -> u64 {
     }
 }
 
-/// See [`Word::when_idle`].
-pub struct WhenIdle<'a> {
+/// See [`Word::when_idle`] and [`Word::when_quiet`].
+pub struct When<'a> {
     word: &'a Word,
+    is_so: fn(Reading) -> bool,
     key: Option<u64>,
 }
 
-impl Future for WhenIdle<'_> {
+impl Future for When<'_> {
     type Output = ();
 
-    /// No wake-up is lost: the waker is on the list before the word is read. A release or a gate that
-    /// makes the word draining and idle takes the list after it changed the word. Either it takes
-    /// the list after we joined it, and wakes us, or before, and then the list's lock makes its
-    /// change visible to the read below.
+    /// No wake-up is lost: the waker is on the list before the word is read. The step that makes the
+    /// word what we wait for (a release, an upgrade, a gate) takes the list after it changed the word.
+    /// Either it takes the list after we joined it, and wakes us, or before, and then the list's lock
+    /// makes its change visible to the read below.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let word = self.word;
         let mut waiters = word.waiters.lock().expect("waiters lock");
@@ -291,16 +316,14 @@ impl Future for WhenIdle<'_> {
             None => waiters.list.push((key, context.waker().clone())),
         }
         drop(waiters);
-        let now = word.read();
-        if now.is_draining() && now.is_idle() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+        match (self.is_so)(word.read()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 }
 
-impl Drop for WhenIdle<'_> {
+impl Drop for When<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key {
             let mut waiters = self.word.waiters.lock().expect("waiters lock");

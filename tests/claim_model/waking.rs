@@ -1,5 +1,5 @@
-//! No wake-up is lost: whoever waits when the word becomes draining and idle, whichever step made it
-//! so, is woken, or has seen it itself.
+//! No wake-up is lost: whoever waits when the word becomes draining and idle, or quiet, whichever step
+//! made it so, is woken, or has seen it itself.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake};
 
 use loom::future::block_on;
 
-use super::word::WhenIdle;
+use super::word::When;
 use super::*;
 
 /// A waker that keeps whether it was woken. Not one of loom's atomics: it is asked at the end, when
@@ -24,22 +24,22 @@ impl Wake for Bell {
 
 /// A task that waits: it is polled once, and again only if it was woken.
 struct Waiter<'a> {
-    waiting: Pin<Box<WhenIdle<'a>>>,
+    waiting: Pin<Box<When<'a>>>,
     bell: std::sync::Arc<Bell>,
     is_told: bool,
 }
 
 impl<'a> Waiter<'a> {
-    fn of(word: &'a Word) -> Self {
-        Self {
-            waiting: Box::pin(word.when_idle()),
-            bell: std::sync::Arc::default(),
-            is_told: false,
-        }
+    fn polled(word: &'a Word) -> Self {
+        Self::waiting(word.when_idle())
     }
 
-    fn polled(word: &'a Word) -> Self {
-        let mut waiter = Self::of(word);
+    fn waiting(waiting: When<'a>) -> Self {
+        let mut waiter = Self {
+            waiting: Box::pin(waiting),
+            bell: std::sync::Arc::default(),
+            is_told: false,
+        };
         waiter.poll();
         waiter
     }
@@ -52,7 +52,7 @@ impl<'a> Waiter<'a> {
         self.is_told = polled == Poll::Ready(());
     }
 
-    /// The word is draining and idle, and nobody does anything any more.
+    /// The word is what it waits for, and nobody does anything any more.
     fn assert_told(mut self) {
         if !self.is_told {
             assert!(self.bell.0.load(Ordering::SeqCst), "asleep for ever");
@@ -253,5 +253,90 @@ fn a_wake_up_that_a_restore_overtakes_seals_nothing() {
         assert_eq!(granted, restored);
         assert_eq!(drainer.join().unwrap(), !restored);
         assert_eq!(word.read().requests(), u32::from(granted));
+    });
+}
+
+/// Whatever the gate is, and with a tunnel that stays.
+#[test]
+fn the_last_request_wakes_who_waits_for_quiet() {
+    for gate in [Gate::Standby, Gate::Draining] {
+        loom::model(move || {
+            let word = open();
+            word.claim().unwrap();
+            word.upgrade();
+            word.claim().unwrap();
+            word.set_gate(gate).unwrap();
+            let release = beside(&word, Word::release_request);
+            let waiter = Waiter::waiting(word.when_quiet());
+            release.join().unwrap();
+            waiter.assert_told();
+        });
+    }
+}
+
+#[test]
+fn a_last_request_that_becomes_a_tunnel_wakes_who_waits_for_quiet() {
+    loom::model(|| {
+        let word = open();
+        word.claim().unwrap();
+        word.set_gate(Gate::Standby).unwrap();
+        let upgrade = beside(&word, Word::upgrade);
+        let waiter = Waiter::waiting(word.when_quiet());
+        upgrade.join().unwrap();
+        waiter.assert_told();
+    });
+}
+
+/// Neither the release nor the gate alone makes it quiet: whichever is second wakes.
+#[test]
+fn who_waits_for_quiet_before_the_gate_closes_is_woken_by_the_gate_or_the_release() {
+    loom::model(|| {
+        let word = open();
+        word.claim().unwrap();
+        let release = beside(&word, Word::release_request);
+        let gate = beside(&word, |word| word.set_gate(Gate::Standby).unwrap());
+        let waiter = Waiter::waiting(word.when_quiet());
+        release.join().unwrap();
+        gate.join().unwrap();
+        waiter.assert_told();
+    });
+}
+
+/// Quiet comes first and wakes both; who waits for idle goes on waiting, and is woken again.
+#[test]
+fn who_waits_for_idle_beside_one_who_waits_for_quiet_is_woken_at_its_own_end() {
+    loom::model(|| {
+        let word = open();
+        word.claim().unwrap();
+        word.upgrade();
+        word.claim().unwrap();
+        word.set_gate(Gate::Draining).unwrap();
+        let mut idle = Waiter::polled(&word);
+        let quiet = Waiter::waiting(word.when_quiet());
+        let request = beside(&word, Word::release_request);
+        idle.poll();
+        request.join().unwrap();
+        quiet.assert_told();
+        if idle.bell.0.load(Ordering::SeqCst) {
+            idle.poll();
+        }
+        assert!(!idle.is_told);
+        word.release_tunnel();
+        idle.assert_told();
+    });
+}
+
+/// What a pause stands on: once the gate is closed and no request is counted, none is granted.
+#[test]
+fn what_is_quiet_stays_quiet_until_the_gate_opens() {
+    loom::model(|| {
+        let word = open();
+        let request = beside(&word, exchange);
+        word.set_gate(Gate::Standby).unwrap();
+        block_on(word.when_quiet());
+        assert_eq!(word.read().requests(), 0);
+        assert!(word.claim().is_err());
+        request.join().unwrap();
+        assert_eq!(word.read().requests(), 0);
     });
 }
