@@ -17,7 +17,7 @@ pub enum Outcome {
     Clean,
     /// A drain or close: something was cut.
     Forced,
-    /// The wait for *drained* is over, the drain goes on.
+    /// The wait for *drained* is over, the drain goes on; or that of a pause, which is taken back.
     NotYet,
     /// Somebody made the backend active again.
     Restored,
@@ -77,14 +77,14 @@ const TABLE: [Row; 14] = [
         "not_yet",
         408,
         6,
-        "the wait is over, the drain goes on",
+        "the wait is over: a drain goes on, a pause is taken back",
     ),
     row(
         Outcome::Restored,
         "restored",
         409,
         8,
-        "somebody made it active again",
+        "somebody made it active again, or resumed the pool",
     ),
     row(
         Outcome::Refused,

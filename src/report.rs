@@ -34,6 +34,9 @@ pub struct Answer {
     pub safe_to_kill: bool,
     /// The drain, if there is or was one.
     pub drain: Option<DrainStatus>,
+    /// What a pause found in flight when its wait was over, oldest first, bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_flight: Vec<ExchangeStatus>,
     /// The rollout that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
@@ -54,6 +57,7 @@ impl Answer {
             serving: Vec::new(),
             safe_to_kill: false,
             drain: None,
+            in_flight: Vec::new(),
             rollout: None,
             warnings: Vec::new(),
         }

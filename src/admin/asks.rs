@@ -10,7 +10,7 @@ use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::Ask;
-use super::params::{Fields, Since, clock, clock_or_never, since, wait};
+use super::params::{Fields, Since, clock, clock_or_never, min_eligible, since, ttl, wait};
 use crate::control::Wait;
 use crate::pool::model::BackendRef;
 use crate::spec::{Address, BackendId, Invalid, OnTimeout, PoolName, Weight};
@@ -145,6 +145,9 @@ pub(super) struct DrainQuery {
     /// Also the last eligible one, or one that is live in another pool too.
     #[param(required = false)]
     pub(super) force: bool,
+    /// So many eligible backends are left, 1 to 1000, or it is refused; 1 unless said.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    pub(super) min_eligible: Option<u32>,
 }
 
 impl Ask for DrainQuery {
@@ -157,6 +160,7 @@ impl Ask for DrainQuery {
             close_after: fields.text("close_after", clock_or_never)?,
             spread: fields.text("spread", clock)?,
             force: fields.flag("force")?,
+            min_eligible: fields.text("min_eligible", min_eligible)?,
         })
     }
 }
@@ -199,6 +203,49 @@ impl Ask for Force {
     fn read(fields: &Fields) -> Result<Self, String> {
         Ok(Self {
             force: fields.flag("force")?,
+        })
+    }
+}
+
+/// Whether a backend is put on standby although it is not safe.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StandbyQuery {
+    /// Do it although it is not safe.
+    #[param(required = false)]
+    pub(super) force: bool,
+    /// So many eligible backends are left, 1 to 1000, or it is refused; 1 unless said.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    pub(super) min_eligible: Option<u32>,
+}
+
+impl Ask for StandbyQuery {
+    fn read(fields: &Fields) -> Result<Self, String> {
+        Ok(Self {
+            force: fields.flag("force")?,
+            min_eligible: fields.text("min_eligible", min_eligible)?,
+        })
+    }
+}
+
+/// For how long a pool is paused, and how long the caller waits.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PauseQuery {
+    /// After how long it resumes by itself, at most 24h; 60s unless said.
+    #[param(value_type = Option<String>, example = "60s")]
+    pub(super) ttl: Option<Duration>,
+    /// How long it may take until no request is in flight, else the pool is resumed; 5s unless said. With
+    /// 0: pause, and do not wait.
+    #[param(value_type = Option<String>, example = "5s")]
+    pub(super) wait: Option<Duration>,
+}
+
+impl Ask for PauseQuery {
+    fn read(fields: &Fields) -> Result<Self, String> {
+        Ok(Self {
+            ttl: fields.text("ttl", ttl)?,
+            wait: fields.text("wait", wait)?,
         })
     }
 }

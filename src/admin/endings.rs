@@ -40,6 +40,8 @@ pub fn endings() -> Vec<Ending> {
         ("rollback", RollbackAnswers::OUTCOMES),
         ("abort", AbortAnswers::OUTCOMES),
         ("history", HistoryAnswers::OUTCOMES),
+        ("pause", PauseAnswers::OUTCOMES),
+        ("resume", ResumeAnswers::OUTCOMES),
         ("reload", ReloadAnswers::OUTCOMES),
         ("events", EventsAnswers::OUTCOMES),
     ]

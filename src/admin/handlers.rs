@@ -15,15 +15,15 @@ use utoipa::openapi::{RefOr, Response as Described};
 
 use super::Served;
 use super::asks::{
-    AddBody, BackendPath, DrainQuery, Following, Force, Look, Nothing, Patience, PoolPath,
-    WeightBody,
+    AddBody, BackendPath, DrainQuery, Following, Force, Look, Nothing, Patience, PauseQuery,
+    PoolPath, StandbyQuery, WeightBody,
 };
 use super::extract::{Asked, At, InPool, LastSeen, Told};
 use super::follow;
 use super::gate::Followers;
 use super::reply::{OnePool, Pools, Reply, described};
 use super::serve::Stopping;
-use crate::control::{Actor, AddCall, DrainCall};
+use crate::control::{Actor, AddCall, DrainCall, PauseCall, StandbyCall};
 use crate::outcome::Outcome;
 use crate::spec::Intent;
 
@@ -168,6 +168,7 @@ pub(super) async fn drain(
         close_after: query.close_after,
         spread: query.spread,
         force: query.force,
+        min_eligible: query.min_eligible,
     };
     let control = &served.admin.control;
     control.drain(actor, pool, backend, call).await.into()
@@ -198,17 +199,21 @@ answers!(StandbyAnswers: "Answer" Done Refused Unknown);
 #[utoipa::path(
     post,
     path = "/v1/pools/{pool}/backends/{id}/standby",
-    params(BackendPath, Force),
+    params(BackendPath, StandbyQuery),
     responses(StandbyAnswers)
 )]
 pub(super) async fn standby(
     State(served): State<Arc<Served>>,
     Extension(actor): Extension<Actor>,
     At(pool, backend): At,
-    Asked(Force { force }): Asked<Force>,
+    Asked(query): Asked<StandbyQuery>,
 ) -> Reply {
+    let call = StandbyCall {
+        force: query.force,
+        min_eligible: query.min_eligible,
+    };
     let control = &served.admin.control;
-    control.standby(actor, pool, backend, force).await.into()
+    control.standby(actor, pool, backend, call).await.into()
 }
 
 answers!(CloseAnswers: "Answer" Done Clean Forced Begun NotYet Restored Refused Unknown);
@@ -262,6 +267,44 @@ pub(super) async fn weigh(
 ) -> Reply {
     let control = &served.admin.control;
     control.weigh(actor, pool, backend, weight).await.into()
+}
+
+answers!(PauseAnswers: "Answer" Done Begun NotYet Restored Refused Unknown);
+
+/// Holds the requests of a pool and answers when none is in flight; tunnels do not count.
+#[utoipa::path(
+    post,
+    path = "/v1/pools/{pool}/pause",
+    params(PoolPath, PauseQuery),
+    responses(PauseAnswers)
+)]
+pub(super) async fn pause(
+    State(served): State<Arc<Served>>,
+    Extension(actor): Extension<Actor>,
+    InPool(pool): InPool,
+    Asked(PauseQuery { ttl, wait }): Asked<PauseQuery>,
+) -> Reply {
+    let control = &served.admin.control;
+    let call = PauseCall { ttl, wait };
+    control.pause(actor, pool, call).await.into()
+}
+
+answers!(ResumeAnswers: "Answer" Done Unknown);
+
+/// Lets the held requests of a paused pool go on, in the order they came.
+#[utoipa::path(
+    post,
+    path = "/v1/pools/{pool}/resume",
+    params(PoolPath),
+    responses(ResumeAnswers)
+)]
+pub(super) async fn resume(
+    State(served): State<Arc<Served>>,
+    Extension(actor): Extension<Actor>,
+    InPool(pool): InPool,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Reply {
+    served.admin.control.resume(actor, pool).await.into()
 }
 
 answers!(ReloadAnswers: "Answer" Done Refused Rejected);

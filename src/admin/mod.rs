@@ -11,6 +11,7 @@
 //! | `POST …/backends/{id}/drain`, `/ready`, `/standby`, `/close` | as they say |
 //! | `POST /v1/pools/{pool}/rollout`, `/canary`, `/promote`, `/rollback`, `/abort` | rollouts |
 //! | `GET /v1/pools/{pool}/history` | the rollouts that were |
+//! | `POST /v1/pools/{pool}/pause`, `/resume` | hold the requests of a pool; let them go on |
 //! | `POST /v1/reload` | the file again |
 //! | `GET /v1/events` | every change as it happens, as server-sent events |
 //! | `GET /openapi.json` | this, as OpenAPI 3.1, made from the handlers |
@@ -170,6 +171,8 @@ fn parts() -> (Router<Arc<Served>>, utoipa::openapi::OpenApi) {
         .routes(routes!(rollouts::rollback))
         .routes(routes!(rollouts::abort))
         .routes(routes!(rollouts::history))
+        .routes(routes!(handlers::pause))
+        .routes(routes!(handlers::resume))
         .routes(routes!(handlers::reload))
         .routes(routes!(handlers::events))
         .routes(routes!(handlers::openapi))

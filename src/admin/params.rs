@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::config::parse_duration;
-use crate::control::WAIT_MAX;
+use crate::control::{PAUSE_TTL_MAX, WAIT_MAX};
+use crate::pool::model::MEMBERS_MAX;
 use crate::pool::rollout::{HISTORY_MAX, KEY_BYTES_MAX};
 use crate::spec::Invalid;
 
@@ -31,6 +32,25 @@ pub fn wait(text: &str) -> Result<Duration, Invalid> {
         true => Ok(wait),
         false => Err(Invalid("at most 24h".to_owned())),
     }
+}
+
+/// Reads after how long a pause ends: at most [`PAUSE_TTL_MAX`], and not at once.
+pub fn ttl(text: &str) -> Result<Duration, Invalid> {
+    let ttl = clock(text)?;
+    match !ttl.is_zero() && ttl <= PAUSE_TTL_MAX {
+        true => Ok(ttl),
+        false => Err(Invalid("more than 0s, at most 24h".to_owned())),
+    }
+}
+
+/// Reads how many eligible backends are to be left: a pool has no more than [`MEMBERS_MAX`].
+pub fn min_eligible(text: &str) -> Result<u32, Invalid> {
+    let max = u32::try_from(MEMBERS_MAX).unwrap_or(u32::MAX);
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| is_number);
+    number
+        .filter(|number| (1..=max).contains(number))
+        .ok_or_else(|| Invalid(format!("a number from 1 to {max}")))
 }
 
 /// Reads `never` or a clock.
@@ -298,8 +318,23 @@ mod tests {
         assert_eq!(clock("169h"), Err(Invalid("at most 168h, a week".into())));
         assert_eq!(wait("24h"), Ok(WAIT_MAX));
         assert_eq!(wait("1441m"), Err(Invalid("at most 24h".into())));
+        assert_eq!(ttl("24h"), Ok(PAUSE_TTL_MAX));
+        for text in ["0", "0s", "1441m"] {
+            let expected = "more than 0s, at most 24h";
+            assert_eq!(ttl(text), Err(Invalid(expected.into())), "{text}");
+        }
         assert_eq!(clock_or_never("never"), Ok(None));
         assert_eq!(clock_or_never("0s"), Ok(Some(Duration::ZERO)));
+    }
+
+    #[test]
+    fn how_many_are_to_be_left_is_a_number_that_a_pool_can_have() {
+        assert_eq!(min_eligible("1"), Ok(1));
+        assert_eq!(min_eligible("1000"), Ok(1000));
+        for text in ["", "0", "1001", "-1", "+1", "x", "99999999999"] {
+            let expected = "a number from 1 to 1000";
+            assert_eq!(min_eligible(text), Err(Invalid(expected.into())), "{text}");
+        }
     }
 
     #[test]

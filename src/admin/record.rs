@@ -248,10 +248,10 @@ mod tests {
             ),
             (
                 Happening::Resumed {
-                    cause: "asked",
-                    held: 12,
+                    cause: "in_flight",
+                    held: 3,
                 },
-                r#""event":"resumed","cause":"asked","held":12"#,
+                r#""event":"resumed","cause":"in_flight","held":3"#,
             ),
             (
                 Happening::Reloaded {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::tree::{At, DrainClocks, Place, Verb};
 use crate::admin::client::Ask;
 use crate::admin::params;
-use crate::control::{ADD_WAIT, WAIT_MAX};
+use crate::control::{ADD_WAIT, PAUSE_WAIT, WAIT_MAX};
 use crate::spec::PoolName;
 
 /// How long verbs that wait do so unless told, except a drain: its default is the pool's.
@@ -122,11 +122,13 @@ pub(super) fn call(verb: &Verb) -> Option<Call> {
             wait,
             clocks,
             force,
+            least,
         } => {
             let wait = wait.as_sent();
             let mut query = vec![("wait", wait.clone())];
             query.extend(clocks.as_sent());
             query.push(("force", flag(*force)));
+            query.push(("min_eligible", least.as_sent()));
             let call = post(at, "drain", &query);
             waiting(call, &at.place, wait.as_deref(), WAIT_MAX)
         }
@@ -135,7 +137,10 @@ pub(super) fn call(verb: &Verb) -> Option<Call> {
             let call = post(at, "ready", &[("wait", wait.clone())]);
             waiting(call, &at.place, wait.as_deref(), WAIT_DEFAULT)
         }
-        Verb::Standby { at, force } => post(at, "standby", &[("force", flag(*force))]),
+        Verb::Standby { at, force, least } => {
+            let query = [("force", flag(*force)), ("min_eligible", least.as_sent())];
+            post(at, "standby", &query)
+        }
         Verb::Close { at, wait } => {
             let call = post(at, "close", &[("wait", wait.clone())]);
             waiting(call, &at.place, wait.as_deref(), WAIT_DEFAULT)
@@ -154,6 +159,15 @@ pub(super) fn call(verb: &Verb) -> Option<Call> {
             let call = plain(Method::GET, with_query(path(&at.place), &query));
             waiting(call, &at.place, wait.as_deref(), WAIT_DEFAULT)
         }
+        Verb::Pause { pool, ttl, wait } => {
+            let wait = wait.as_sent();
+            let query = [("ttl", ttl.clone()), ("wait", wait.clone())];
+            let target = with_query(format!("/v1/pools/{pool}/pause"), &query);
+            let mut call = plain(Method::POST, target);
+            call.ask.patience = patience(wait.as_deref(), PAUSE_WAIT);
+            call
+        }
+        Verb::Resume { pool } => plain(Method::POST, format!("/v1/pools/{pool}/resume")),
         Verb::Reload => plain(Method::POST, "/v1/reload".to_owned()),
     })
 }
@@ -176,12 +190,17 @@ fn post(at: &At, verb: &str, query: &[(&str, Option<String>)]) -> Call {
 }
 
 fn waiting(mut call: Call, place: &Place, wait: Option<&str>, default: Duration) -> Call {
-    let said = wait.and_then(|wait| params::wait(wait).ok());
-    call.ask.patience = said.unwrap_or(default);
+    call.ask.patience = patience(wait, default);
     if !call.ask.patience.is_zero() {
         call.watched = Some(Watched::Backend(place.clone()));
     }
     call
+}
+
+/// How long the answer may take.
+fn patience(wait: Option<&str>, default: Duration) -> Duration {
+    let said = wait.and_then(|wait| params::wait(wait).ok());
+    said.unwrap_or(default)
 }
 
 impl DrainClocks {

@@ -310,6 +310,14 @@ mod tests {
                 "gap              the proxy was started anew and numbers from 1; 58 and later of the earlier numbers are missing",
             ),
             (
+                format!(r#""event":"paused","ttl_ms":60000.0,"pool":"web",{by}"#),
+                "paused           web  for 1m00s at most  by uid:1000",
+            ),
+            (
+                r#""event":"resumed","cause":"in_flight","held":1,"pool":"web""#.to_owned(),
+                "resumed          web  in_flight, 1 request held",
+            ),
+            (
                 format!(r#""event":"of_a_newer","ttl_ms":60000,"why":"x",{web},{by}"#),
                 "of_a_newer       web/a@3  ttl_ms=60000 why=\"x\"  by uid:1000",
             ),

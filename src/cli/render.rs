@@ -42,6 +42,7 @@ pub(super) fn answer(answer: &Answer) -> Words {
             words.err.extend(listed("held by", &drain.blocked_by, held));
         }
     }
+    words.err.extend(listed("in flight", &answer.in_flight, 0));
     for warning in &answer.warnings {
         words.err.push(format!("warning: {warning}"));
     }

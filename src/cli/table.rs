@@ -49,7 +49,7 @@ pub(super) fn pools(pools: &[PoolStatus], now: u64, colours: bool) -> String {
         if number > 0 {
             text.push('\n');
         }
-        text += &header(pool);
+        text += &header(pool, now);
         if let Some(under_way) = &pool.rollout {
             text += &format!("  {}\n", rollout::under_way(under_way, now));
         }
@@ -103,13 +103,17 @@ pub(super) fn backend(answer: &Answer, now: u64, colours: bool) -> String {
     text
 }
 
-fn header(pool: &PoolStatus) -> String {
+fn header(pool: &PoolStatus, now: u64) -> String {
+    let paused = pool.paused.as_ref().map_or_else(String::new, |pause| {
+        let left = time(pause.until_ms.saturating_sub(now));
+        format!(", paused by {} for {left} more", pause.actor)
+    });
     let leaving = match pool.leaving {
         true => ", leaving: no longer in the file",
         false => "",
     };
     format!(
-        "pool {}: {} of {} eligible, {} held, {}{leaving}\n",
+        "pool {}: {} of {} eligible, {} held, {}{paused}{leaving}\n",
         pool.name,
         pool.eligible,
         pool.backends.len(),

@@ -121,6 +121,8 @@ Examples:
         /// Also the last eligible one, or one that is live in another pool too
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        least: Least,
     },
     /// Make a backend active: promote a standby, take a draining one back
     #[command(after_help = "Example:\n  tidegate ready web/v1")]
@@ -138,6 +140,8 @@ Examples:
         /// Also the last eligible one
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        least: Least,
     },
     /// Cut what a draining or standby backend still holds
     #[command(after_help = "Example:\n  tidegate close web/v1")]
@@ -199,6 +203,31 @@ Examples:
     /// Show the rollouts of a pool, the newest first
     #[command(after_help = rollouts::HISTORY_EXAMPLES)]
     History(History),
+    /// Hold the requests of a pool, and wait until none is in flight
+    #[command(after_help = "\
+Examples:
+  tidegate pause web && tidegate drain web/a --force --close-after 0s --spread 0s
+  tidegate pause web --ttl 2m --wait 30s
+
+It resumes by itself after the --ttl, and at once if a request is still in flight after the --wait (exit 6).
+WebSockets and other tunnels go on and do not count.")]
+    Pause {
+        /// The pool
+        #[arg(value_name = "POOL", value_parser = PoolName::parse)]
+        pool: PoolName,
+        /// After how long it resumes by itself, at most 24h; 60s unless said
+        #[arg(long, value_name = "DURATION", value_parser = checked(params::ttl))]
+        ttl: Option<String>,
+        #[command(flatten)]
+        wait: WaitOrNot,
+    },
+    /// Let the held requests of a paused pool go on, in the order they came
+    #[command(after_help = "Example:\n  tidegate resume web")]
+    Resume {
+        /// The pool
+        #[arg(value_name = "POOL", value_parser = PoolName::parse)]
+        pool: PoolName,
+    },
     /// Follow every change: intent, health, drains from begin to end
     #[command(after_help = "\
 Examples:
@@ -278,6 +307,20 @@ pub(super) struct DrainClocks {
     /// The window over which tunnels are closed one after another
     #[arg(long, value_name = "DURATION", value_parser = checked(params::clock))]
     pub(super) spread: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Least {
+    /// Refuse if fewer eligible backends would be left; 1 unless said
+    #[arg(long, value_name = "N", value_parser = params::min_eligible)]
+    min_eligible: Option<u32>,
+}
+
+impl Least {
+    /// The value to send, if one was said.
+    pub(super) fn as_sent(&self) -> Option<String> {
+        self.min_eligible.map(|number| number.to_string())
+    }
 }
 
 #[derive(Args, Debug)]

@@ -28,8 +28,10 @@ pub struct DrainCall {
     pub close_after: Option<Option<Duration>>,
     /// See [`crate::spec::TunnelSpec::spread`].
     pub spread: Option<Duration>,
-    /// Also when it is the last eligible one, or lives in another pool too.
+    /// Also when too few would be left, or it lives in another pool too.
     pub force: bool,
+    /// So many eligible backends are left, or it is refused; 1 unless said.
+    pub min_eligible: Option<u32>,
 }
 
 impl DrainCall {
@@ -158,7 +160,8 @@ impl Control {
             .free(pool, member.generation)
             .map_err(|refusal| stopped(refusal.into()))?;
         if !call.force {
-            self.is_safe_to_take_out(&model, pool, &member)?;
+            let min_eligible = call.min_eligible.unwrap_or(1);
+            self.is_safe_to_take_out(&model, pool, &member, min_eligible)?;
         }
         let mut next = model.clone();
         let now = now_millis();
@@ -170,12 +173,14 @@ impl Control {
         Ok((drain, clocks.wait))
     }
 
-    /// Refuses to take out the last eligible backend, or one whose process serves another pool.
+    /// Refuses to take out the last eligible backend, or one that would leave fewer than `min_eligible`,
+    /// or one whose process serves another pool.
     pub(super) fn is_safe_to_take_out(
         &self,
         model: &Model,
         pool: &PoolName,
         member: &Member,
+        min_eligible: u32,
     ) -> Result<(), Box<Answer>> {
         let refused = |message: String, hint: &str| {
             let answer = self.answer(Outcome::Refused, message, pool, member.generation);
@@ -194,25 +199,29 @@ impl Control {
             );
         }
         let snapshot = self.pools.load();
-        let eligible = |generation| {
-            let pool = snapshot.pool(pool)?;
-            pool.entry(generation).map(|entry| entry.is_eligible())
-        };
-        let is_last = eligible(member.generation) == Some(true)
-            && snapshot.pool(pool).is_some_and(|pool| {
-                let mut entries = pool.entries.iter();
-                !entries.any(|e| e.is_eligible() && e.member.generation != member.generation)
-            });
-        if is_last {
-            return refused(
-                format!(
-                    "{pool}/{} is the last eligible backend of its pool",
-                    member.id
-                ),
-                "add another one first, or use --force: requests are held, then answered 503",
-            );
+        let entries = snapshot.pool(pool).map(|pool| pool.entries.iter());
+        let eligible = entries.into_iter().flatten().filter(|e| e.is_eligible());
+        let (mut all, mut left) = (0, 0);
+        for entry in eligible {
+            all += 1;
+            left += u32::from(entry.member.generation != member.generation);
         }
-        Ok(())
+        if left == all || left >= min_eligible {
+            return Ok(());
+        }
+        let id = &member.id;
+        match min_eligible {
+            1 => refused(
+                format!("{pool}/{id} is the last eligible backend of its pool"),
+                "add another one first, or use --force: requests are held, then answered 503",
+            ),
+            _ => refused(
+                format!(
+                    "{pool}/{id}: {left} of {all} eligible backends would be left, fewer than the minimum of {min_eligible}"
+                ),
+                "add another one first, or use --force, or a smaller --min-eligible",
+            ),
+        }
     }
 
     pub(super) fn emit_intent(
@@ -325,7 +334,7 @@ impl Control {
     }
 }
 
-fn plural(count: u32, what: &str) -> String {
+pub(super) fn plural(count: u32, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),

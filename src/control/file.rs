@@ -27,7 +27,8 @@ impl Control {
         file: &Topology,
     ) -> Result<Vec<String>, String> {
         let mut model = self.model.lock().await;
-        let state = stored.unwrap_or_default();
+        let mut state = stored.unwrap_or_default();
+        let resumed = state.resume_expired(now_millis());
         let known = known_targets(&state);
         let (targets, mut warnings) = self.resolve_all(file, &known).await?;
         let merged = self
@@ -45,6 +46,14 @@ impl Control {
             self.start_drain(pool, member);
         }
         self.resume_courses(&model);
+        for pool in resumed.iter().filter(|pool| model.pools.contains_key(pool)) {
+            let happening = Happening::Resumed {
+                cause: "ttl",
+                held: 0,
+            };
+            self.emit_of_pool(None, pool, happening);
+        }
+        self.go_on_paused(&model);
         warnings.extend(merged.warnings);
         Ok(warnings)
     }
@@ -126,7 +135,7 @@ impl Control {
             topology: file,
             admission,
         };
-        let before = model.clone();
+        let (before, paused) = (model.clone(), self.paused_pools());
         for (pool, member) in of(&next, &merged.drained) {
             self.prepare_drain(pool, member, member.drain.unwrap_or_default());
         }
@@ -136,6 +145,7 @@ impl Control {
             return Err(stop);
         }
         self.tell_forgotten(None, &before, model);
+        self.tell_left(&paused, model);
         Ok(merged)
     }
 

@@ -29,6 +29,15 @@ pub struct AddCall {
     pub wait: Option<Duration>,
 }
 
+/// What `standby` is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StandbyCall {
+    /// Also when too few would be left, or it lives in another pool too.
+    pub force: bool,
+    /// So many eligible backends are left, or it is refused; 1 unless said.
+    pub min_eligible: Option<u32>,
+}
+
 impl Control {
     /// Adds a backend and answers when it is healthy. One that does not get there in time is
     /// removed again.
@@ -50,7 +59,7 @@ impl Control {
         let control = Arc::clone(self);
         self.run(async move {
             match control
-                .set_live(&actor, &pool, &backend, Intent::Active, true)
+                .set_live(&actor, &pool, &backend, Intent::Active, None)
                 .await
             {
                 Ok(member) => {
@@ -63,18 +72,19 @@ impl Control {
         .await
     }
 
-    /// Takes a backend out of rotation but keeps it warm. With `force` also the last eligible one.
+    /// Takes a backend out of rotation but keeps it warm.
     pub async fn standby(
         self: &Arc<Self>,
         actor: Actor,
         pool: PoolName,
         backend: BackendRef,
-        force: bool,
+        call: StandbyCall,
     ) -> Answer {
         let control = Arc::clone(self);
         self.run(async move {
+            let min_eligible = (!call.force).then(|| call.min_eligible.unwrap_or(1));
             match control
-                .set_live(&actor, &pool, &backend, Intent::Standby, force)
+                .set_live(&actor, &pool, &backend, Intent::Standby, min_eligible)
                 .await
             {
                 Ok(member) => control.answer(
@@ -282,14 +292,15 @@ impl Control {
         Ok(false)
     }
 
-    /// Makes a backend active or standby and returns the member that is so now.
+    /// Makes a backend active or standby and returns the member that is so now. Without `min_eligible` also
+    /// one that is not safe to take out.
     async fn set_live(
         self: &Arc<Self>,
         actor: &Actor,
         pool: &PoolName,
         backend: &BackendRef,
         intent: Intent,
-        force: bool,
+        min_eligible: Option<u32>,
     ) -> Result<Member, Box<Answer>> {
         let mut model = self.model.lock().await;
         let stopped = |stop| Box::new(self.stopped(stop, pool, Some(backend)));
@@ -303,8 +314,10 @@ impl Control {
         model
             .free(pool, member.generation)
             .map_err(|refusal| stopped(refusal.into()))?;
-        if member.intent == Intent::Active && !force {
-            self.is_safe_to_take_out(&model, pool, &member)?;
+        if member.intent == Intent::Active
+            && let Some(min_eligible) = min_eligible
+        {
+            self.is_safe_to_take_out(&model, pool, &member, min_eligible)?;
         }
         if member.is_live() || !self.is_drained(member.generation) {
             let mut next = model.clone();

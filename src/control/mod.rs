@@ -22,6 +22,7 @@ mod drains;
 mod ended;
 mod file;
 mod live;
+mod pause;
 mod removal;
 mod rollouts;
 mod view;
@@ -33,6 +34,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -48,9 +50,9 @@ use crate::report::Answer;
 use crate::spec::{Address, Intent, PoolName, Target, Topology};
 
 pub use drains::{DrainCall, Wait};
-pub use live::AddCall;
+pub use live::{AddCall, StandbyCall};
+pub use pause::{PAUSE_TTL, PAUSE_TTL_MAX, PAUSE_WAIT, PauseCall};
 use rollouts::Course;
-
 pub use rollouts::{Incoming, Replace, RollbackCall, RolloutCall, RolloutClocks};
 
 /// The longest that any caller may wait for an answer.
@@ -120,6 +122,8 @@ pub struct Control {
     drains: Mutex<HashMap<Generation, Arc<Drain>>>,
     /// The course of each pool's rollout, while one is under way.
     courses: Mutex<HashMap<PoolName, Arc<Course>>>,
+    /// How many pauses there were in this process: the number of the last.
+    pauses: AtomicU64,
 }
 
 /// What a control is made of.
@@ -206,6 +210,7 @@ impl Control {
             reloading: tokio::sync::Mutex::default(),
             drains: Mutex::default(),
             courses: Mutex::default(),
+            pauses: AtomicU64::default(),
         })
     }
 
@@ -318,6 +323,15 @@ impl Control {
             backend: Some(member.id.to_string()),
             generation: Some(member.generation),
             actor: actor.map(|actor| actor.0.clone()),
+        };
+        self.events.emit(about, happening);
+    }
+
+    fn emit_of_pool(&self, actor: Option<&Actor>, pool: &PoolName, happening: Happening) {
+        let about = About {
+            pool: Some(pool.to_string()),
+            actor: actor.map(|actor| actor.0.clone()),
+            ..About::default()
         };
         self.events.emit(about, happening);
     }

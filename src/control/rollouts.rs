@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use super::drains::DrainCall;
 use super::{Actor, Control, Stop, deadline_in, now_millis};
 use crate::backend::{Generation, Tally};
-use crate::events::{About, Happening};
+use crate::events::Happening;
 use crate::outcome::Outcome;
 use crate::pool::model::{Model, NewMember};
 use crate::pool::rollout::{Decided, Named, Past, TakenOut};
@@ -387,29 +387,15 @@ impl Control {
             added: ids_of(&rollout.new),
             replaced: ids_of(&rollout.old),
         };
-        self.emit_rollout(Some(actor), pool, happening);
+        self.emit_of_pool(Some(actor), pool, happening);
         Ok(self.start_course(pool, rollout))
-    }
-
-    pub(super) fn emit_rollout(
-        &self,
-        actor: Option<&Actor>,
-        pool: &PoolName,
-        happening: Happening,
-    ) {
-        let about = About {
-            pool: Some(pool.to_string()),
-            actor: actor.map(|actor| actor.0.clone()),
-            ..About::default()
-        };
-        self.events.emit(about, happening);
     }
 
     /// Tells of the rollouts that have nothing left to end.
     pub(super) fn tell_taken_out(&self, pool: &PoolName, ended: Vec<(u64, TakenOut)>) {
         for (rollout, how) in ended {
             let taken_out = how.as_str();
-            self.emit_rollout(None, pool, Happening::RolloutEnded { rollout, taken_out });
+            self.emit_of_pool(None, pool, Happening::RolloutEnded { rollout, taken_out });
         }
     }
 

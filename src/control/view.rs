@@ -9,7 +9,8 @@ use crate::outcome::Outcome;
 use crate::pool::model::{BackendRef, Member, Refusal};
 use crate::pool::{Entry, Pool};
 use crate::report::{
-    Answer, BackendStatus, DrainStatus, ExchangeStatus, PoolStatus, ProbeStatus, Serving,
+    Answer, BackendStatus, DrainStatus, ExchangeStatus, PauseStatus, PoolStatus, ProbeStatus,
+    Serving,
 };
 use crate::spec::PoolName;
 
@@ -72,6 +73,18 @@ impl Control {
         answer
     }
 
+    /// An answer about a pool.
+    pub(super) fn pool_answer(
+        &self,
+        outcome: Outcome,
+        message: impl Into<String>,
+        pool: &PoolName,
+    ) -> Answer {
+        let mut answer = Answer::new(outcome, message);
+        self.describe(&mut answer, pool, None);
+        answer
+    }
+
     /// Fills in what can be said of a backend that was asked for by reference.
     pub(super) fn describe(
         &self,
@@ -92,7 +105,11 @@ impl Control {
             eligible: pool.eligible(),
             held: pool.hold.len(),
             leaving: pool.leaving,
-            paused: None,
+            paused: pool.pause.as_ref().map(|pause| PauseStatus {
+                actor: pause.actor.clone(),
+                since_ms: pause.since,
+                until_ms: pause.until,
+            }),
             rollout: self.status_now(&pool.name),
             backends: backends.collect(),
         }
@@ -178,7 +195,7 @@ pub(super) fn drain_status(drain: &Drain) -> DrainStatus {
     }
 }
 
-fn exchange_status(report: ExchangeReport) -> ExchangeStatus {
+pub(super) fn exchange_status(report: ExchangeReport) -> ExchangeStatus {
     ExchangeStatus {
         kind: if report.is_tunnel {
             "tunnel"

@@ -150,12 +150,18 @@ fn of_pools(pools: &[PoolRow<'_>], error_words: &[&str], text: &mut String) {
         "tidegate_pool_held_requests",
         "Requests that wait for an eligible backend.",
     );
+    let mut paused = Family::gauge(
+        "tidegate_pool_paused",
+        "1 if its requests are held until somebody resumes it.",
+    );
     for row in pools {
         eligible.add(&row.labels, row.pool.eligible() as u64);
         held.add(&row.labels, row.pool.hold.len() as u64);
+        paused.add(&row.labels, row.pool.pause.is_some().into());
     }
     eligible.write(text);
     held.write(text);
+    paused.write(text);
     let answers: Vec<_> = pools
         .iter()
         .map(|row| (&row.labels, &row.counts.own))

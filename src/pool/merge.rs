@@ -95,6 +95,7 @@ impl Model {
                 continue;
             }
             model.leaving = true;
+            model.pause = None;
             for member in &mut model.members {
                 if member.is_live() {
                     merged.drained.push(member.generation);

@@ -13,6 +13,12 @@
 //! out ([`crate::backend::Word`]). A refused claim is therefore never an error: [`Pools::claim`]
 //! selects again, a bounded number of times.
 //!
+//! A paused pool goes the same way: the gates of its active backends are closed as if they were on
+//! standby ([`gate_of`]). A request that loaded the snapshot before, and claims after, however much
+//! later, is refused by the word itself, finds the paused snapshot and is held. So once
+//! [`Pools::commit`] has returned, the requests in flight in the pool are all there are: their number
+//! only falls until the gates are opened again.
+//!
 //! Who writes: [`crate::control`] commits models, one at a time; the prober's verdicts refresh one
 //! pool ([`Pools::refresh`]). Both go through one lock, so the last published snapshot always has
 //! every change. Who reads: every request, without a lock.
@@ -20,6 +26,7 @@
 pub mod hold;
 pub mod merge;
 pub mod model;
+mod pause;
 pub mod rollout;
 pub mod route;
 pub mod select;
@@ -36,7 +43,7 @@ use crate::spec::{Intent, PoolName, PoolSettings, Sticky, Topology};
 
 use hold::Hold;
 use model::{Member, Model};
-use rollout::Rollout;
+use rollout::{Pause, Rollout};
 use route::Routes;
 use split::{Canary, Draw, Split};
 
@@ -67,12 +74,14 @@ pub struct Pool {
     pub settings: Arc<PoolSettings>,
     /// In the order they were added, draining and drained ones included.
     pub entries: Arc<[Entry]>,
-    /// The requests that wait for a backend.
+    /// The requests that wait for a backend, or for the end of a pause.
     pub hold: Arc<Hold>,
     /// The file no longer names it.
     pub leaving: bool,
     /// The rollout under way.
     pub rollout: Option<Arc<Rollout>>,
+    /// Its requests are held, whoever is eligible.
+    pub pause: Option<Pause>,
     split: Split,
 }
 
@@ -87,43 +96,29 @@ impl Pool {
         self.split.sticky()
     }
 
+    /// Whether requests are let through: it is not paused, and a backend is eligible.
+    pub fn is_served(&self) -> bool {
+        self.pause.is_none() && self.split.len() > 0
+    }
+
     /// An entry by its generation.
     pub fn entry(&self, generation: Generation) -> Option<&Entry> {
         let mut entries = self.entries.iter();
         entries.find(|entry| entry.member.generation == generation)
     }
 
-    fn new(
-        name: PoolName,
-        settings: Arc<PoolSettings>,
-        entries: Arc<[Entry]>,
-        hold: Arc<Hold>,
-        leaving: bool,
-        rollout: Option<Arc<Rollout>>,
-        canary: Option<Arc<Canary>>,
-    ) -> Self {
-        let split = Split::new(settings.balance, &entries, canary);
-        Self {
-            name,
-            settings,
-            entries,
-            hold,
-            leaving,
-            rollout,
-            split,
-        }
-    }
-
     fn refreshed(&self) -> Self {
-        Self::new(
-            self.name.clone(),
-            Arc::clone(&self.settings),
-            Arc::clone(&self.entries),
-            Arc::clone(&self.hold),
-            self.leaving,
-            self.rollout.clone(),
-            self.split.canary().cloned(),
-        )
+        let canary = self.split.canary().cloned();
+        Self {
+            name: self.name.clone(),
+            settings: Arc::clone(&self.settings),
+            entries: Arc::clone(&self.entries),
+            hold: Arc::clone(&self.hold),
+            leaving: self.leaving,
+            pause: self.pause.clone(),
+            rollout: self.rollout.clone(),
+            split: Split::new(self.settings.balance, &self.entries, canary),
+        }
     }
 }
 
@@ -162,6 +157,8 @@ impl Snapshot {
 pub enum NoClaim {
     /// No backend is eligible, or every eligible one was tried.
     NoBackend,
+    /// The pool is paused, whoever is eligible.
+    Paused,
     /// The pool is gone from the configuration.
     NoPool,
 }
@@ -231,6 +228,9 @@ impl Pools {
         for _ in 0..CLAIM_TRIES_MAX {
             let snapshot = self.load();
             let pool = snapshot.pool(pool).ok_or(NoClaim::NoPool)?;
+            if pool.pause.is_some() {
+                return Err(NoClaim::Paused);
+            }
             let avoid = if avoided.is_empty() { tried } else { &avoided };
             let backend = pool.split.pick(avoid, !tried.is_empty(), draw);
             let backend = backend.ok_or(NoClaim::NoBackend)?;
@@ -258,17 +258,17 @@ impl Pools {
         let before = self.load_full();
         let next = build(&before, model, file);
         let mut closing = Vec::new();
-        for (_, entry) in next.entries() {
-            let gate = gate_of(entry.member.intent);
-            let was = before
-                .pool(&entry.backend.identity().pool)
-                .and_then(|pool| pool.entry(entry.member.generation))
-                .map(|entry| entry.member.intent);
+        for (pool, entry) in next.entries() {
+            let gate = gate_of(entry.member.intent, pool.pause.is_some());
+            let was = before.pool(&pool.name).and_then(|pool| {
+                let entry = pool.entry(entry.member.generation)?;
+                Some(gate_of(entry.member.intent, pool.pause.is_some()))
+            });
             match was {
-                Some(was) if was == entry.member.intent => {}
+                Some(was) if was == gate => {}
                 // Only a step out of draining can fail, and control makes one such step at a time,
                 // so nothing has to be undone.
-                Some(Intent::Draining) => {
+                Some(Gate::Draining) => {
                     let restored = entry.backend.word().set_gate(gate);
                     restored.map_err(|_| SealedMeanwhile(entry.member.generation))?;
                 }
@@ -308,11 +308,12 @@ impl Pools {
     }
 }
 
-fn gate_of(intent: Intent) -> Gate {
-    match intent {
-        Intent::Active => Gate::Open,
-        Intent::Standby => Gate::Standby,
-        Intent::Draining => Gate::Draining,
+/// An active backend of a paused pool refuses as one on standby does: it is not on its way out.
+fn gate_of(intent: Intent, is_paused: bool) -> Gate {
+    match (intent, is_paused) {
+        (Intent::Active, false) => Gate::Open,
+        (Intent::Active, true) | (Intent::Standby, _) => Gate::Standby,
+        (Intent::Draining, _) => Gate::Draining,
     }
 }
 
@@ -348,7 +349,10 @@ fn build(before: &Snapshot, model: &Model, file: Option<FileSettings<'_>>) -> Sn
             .map(|member| Entry {
                 backend: match known.get(&member.generation) {
                     Some(backend) => Arc::clone(backend),
-                    None => Arc::new(new_backend(name, member, admission)),
+                    None => {
+                        let gate = gate_of(member.intent, pool.pause.is_some());
+                        Arc::new(new_backend(name, member, admission, gate))
+                    }
                 },
                 member: member.clone(),
             })
@@ -357,15 +361,16 @@ fn build(before: &Snapshot, model: &Model, file: Option<FileSettings<'_>>) -> Sn
         let rollout = pool.rollout.clone().map(Arc::new);
         let canary = earlier.and_then(|earlier| earlier.split.canary());
         let canary = Canary::of(pool, canary.map(|canary| &**canary));
-        let next = Pool::new(
-            name.clone(),
+        let next = Pool {
+            name: name.clone(),
+            split: Split::new(settings.balance, &entries, canary),
             settings,
             entries,
             hold,
-            pool.leaving,
+            leaving: pool.leaving,
             rollout,
-            canary,
-        );
+            pause: pool.pause.clone(),
+        };
         pools.insert(name.clone(), Arc::new(next));
     }
     let routes = match &file {
@@ -375,8 +380,8 @@ fn build(before: &Snapshot, model: &Model, file: Option<FileSettings<'_>>) -> Sn
     Snapshot { pools, routes }
 }
 
-/// A generation that nobody can select yet starts with the gate its intent asks for.
-fn new_backend(pool: &PoolName, member: &Member, admission: Admission) -> Backend {
+/// A generation that nobody can select yet starts with the gate that it is to have.
+fn new_backend(pool: &PoolName, member: &Member, admission: Admission, gate: Gate) -> Backend {
     let identity = Identity {
         pool: pool.clone(),
         id: member.id.clone(),
@@ -384,7 +389,7 @@ fn new_backend(pool: &PoolName, member: &Member, admission: Admission) -> Backen
         address: member.address.clone(),
         target: member.target.clone(),
     };
-    Backend::new(identity, admission, gate_of(member.intent))
+    Backend::new(identity, admission, gate)
 }
 
 #[cfg(test)]
@@ -427,6 +432,6 @@ pub(crate) mod testing {
     pub(crate) fn backend(generation: Generation) -> Arc<Backend> {
         let pool = PoolName::parse("web").unwrap();
         let member = member(generation, Intent::Active);
-        Arc::new(new_backend(&pool, &member, Admission::Added))
+        Arc::new(new_backend(&pool, &member, Admission::Added, Gate::Open))
     }
 }

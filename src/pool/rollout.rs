@@ -258,6 +258,10 @@ impl Past {
 /// A pool that holds its requests.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pause {
+    /// Tells it from an earlier one that was as long and began in the same millisecond. Of this
+    /// process only: not stored.
+    #[serde(skip)]
+    pub number: u64,
     /// Who paused it.
     pub actor: String,
     /// Since when.

@@ -117,11 +117,6 @@ impl Context {
         }
     }
 
-    /// Whether another try is within bounds.
-    pub(super) fn may_try_again(&self) -> bool {
-        self.tries < TRIES_MAX
-    }
-
     /// The last try died on a kept connection, which says nothing of the backend: it may be tried
     /// again, on a connection of its own.
     pub(super) fn blame_connection(&mut self) {

@@ -18,7 +18,7 @@ use pingora::protocols::Stream;
 use super::Engine;
 use super::admit::{Ask, Origin, Refused, admit};
 use super::answer::answer;
-use super::claim::claim_or_hold;
+use super::claim::{claim_or_hold, may_try_again};
 use super::clock::Timer;
 use super::context::Context;
 use super::failure::Failure;
@@ -187,7 +187,7 @@ async fn try_once(
             context.failure = Some(failure);
             context.is_told = true;
             // Not a byte of the request was sent, so any method may be tried elsewhere.
-            return match context.may_try_again() {
+            return match may_try_again(&engine.pools, &ask.pool, context) {
                 true => Tried::Again,
                 false => Tried::Failed(failure),
             };
@@ -244,7 +244,8 @@ async fn try_once(
         // An answer always has a head; the codec holds that.
         (Ok(Step::Answered), None) => Tried::Failed(Failure::Internal),
         (Err(failure), reply) => {
-            let ended = end_broken(down, up, context, &link, &answer, failure, reply);
+            let again = up.may_be_sent_again() && may_try_again(&engine.pools, &ask.pool, context);
+            let ended = end_broken(down, again, context, &link, &answer, failure, reply);
             // That a kept connection was dead says nothing of the backend.
             if matches!(ended, Tried::Again)
                 && !link.is_reused
@@ -322,7 +323,7 @@ fn end_answered(
 /// The try broke: another one, an answer of our own, or a cut.
 fn end_broken(
     down: &mut Downstream<'_>,
-    up: &Up,
+    may_be_sent_again: bool,
     context: &mut Context,
     link: &Link,
     answer: &Down,
@@ -349,8 +350,7 @@ fn end_broken(
         claim.backend().ask_probe();
     }
     context.failure = Some(failure);
-    let may_try = !answer.has_begun() && up.may_be_sent_again() && context.may_try_again();
-    if !may_try {
+    if answer.has_begun() || !may_be_sent_again {
         return Tried::Failed(failure);
     }
     if link.is_reused {

@@ -59,12 +59,12 @@ const TABLE: [Row; 18] = [
     row(
         "no_backend",
         503,
-        "no backend is eligible, and the request could not be held (`hold`)",
+        "no backend is eligible, or the pool is paused, and the request could not be held (`hold`)",
     ),
     row(
         "held_too_long",
         503,
-        "no backend became eligible while the request was held (`hold.timeout`)",
+        "no backend became eligible, or a pause did not end, while the request was held (`hold.timeout`)",
     ),
     row(
         "connect_failed",

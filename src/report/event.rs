@@ -142,7 +142,8 @@ pub enum Particulars {
     },
     /// A pool lets its requests go.
     Resumed {
-        /// `asked`, `ttl` (its time was over) or `in_flight` (requests did not end in time).
+        /// `asked`, `ttl` (its time was over), `in_flight` (requests did not end in time) or `leaving`
+        /// (the file no longer names it).
         cause: String,
         /// Requests that were held then.
         held: usize,

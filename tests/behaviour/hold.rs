@@ -9,7 +9,7 @@ async fn held_requests_go_on_the_moment_a_backend_is_eligible() {
     let held: Vec<_> = (0..20)
         .map(|n| proxy.fetch(get(&format!("/door/{n}"))))
         .collect();
-    until_held(&proxy, 20).await;
+    proxy.until_held(20).await;
     assert!(a.is_quiet());
     let body = format!("{{\"id\": \"a\", \"address\": \"{}\"}}", a.address);
     let added = proxy
@@ -22,7 +22,7 @@ async fn held_requests_go_on_the_moment_a_backend_is_eligible() {
     for answer in held {
         assert_eq!(answer.await.unwrap().unwrap().text(), "served");
     }
-    until_held(&proxy, 0).await;
+    proxy.until_held(0).await;
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn no_more_than_max_requests_are_held() {
     ))
     .await;
     let held = [proxy.fetch(get("/")), proxy.fetch(get("/"))];
-    until_held(&proxy, 2).await;
+    proxy.until_held(2).await;
     let answer = within("503", proxy.fetch(get("/"))).await.unwrap().unwrap();
     assert_eq!(
         (answer.status(), answer.field("x-tidegate-error")),
@@ -59,9 +59,9 @@ async fn a_held_client_that_goes_away_frees_its_place() {
     let proxy = Proxy::start(Setup::web_with(&[], "hold: {timeout: 1h}")).await;
     let mut client = proxy.client().await;
     client.send(get("/")).await;
-    until_held(&proxy, 1).await;
+    proxy.until_held(1).await;
     drop(client);
-    until_held(&proxy, 0).await;
+    proxy.until_held(0).await;
 }
 
 /// Its end lies behind more bytes than are read of a request that waits.
@@ -73,9 +73,9 @@ async fn a_held_client_that_goes_away_in_mid_upload_frees_its_place() {
         .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n")
         .await;
     client.send(vec![b'x'; 100_000]).await;
-    until_held(&proxy, 1).await;
+    proxy.until_held(1).await;
     drop(client);
-    until_held(&proxy, 0).await;
+    proxy.until_held(0).await;
 }
 
 #[tokio::test]
@@ -86,13 +86,4 @@ async fn hold_of_zero_answers_at_once() {
         (answer.status(), answer.field("x-tidegate-error")),
         (503, Some("no_backend"))
     );
-}
-
-async fn until_held(proxy: &Proxy, count: u64) {
-    within("held requests", async {
-        while proxy.admin("GET", "/v1/pools/web").await.json()["pool"]["held"] != count {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    })
-    .await;
 }

@@ -36,6 +36,8 @@ mod house;
 mod interim;
 mod kept;
 mod metrics;
+mod pause;
+mod pause_ends;
 mod reload;
 mod remove;
 mod retry;

@@ -190,6 +190,7 @@ impl From<RolloutBody> for RolloutCall {
                 close_after: body.close_after,
                 spread: body.spread,
                 force: body.force,
+                min_eligible: None,
             },
         }
     }

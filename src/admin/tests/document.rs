@@ -72,12 +72,18 @@ fn it_lists_every_operation_with_its_options() {
             ),
             format!("post {backend}/close [wait] 200,202,{everywhere},404,408,409,413,500,503"),
             format!(
-                "post {backend}/drain [wait,timeout,on_timeout,idle_timeout,close_after,spread,force] 200,202,{everywhere},404,408,409,413,500,503"
+                "post {backend}/drain [wait,timeout,on_timeout,idle_timeout,close_after,spread,force,min_eligible] 200,202,{everywhere},404,408,409,413,500,503"
             ),
             format!("post {backend}/ready [wait] 200,202,{everywhere},404,408,409,413,500,503"),
-            format!("post {backend}/standby [force] 200,{everywhere},404,409,413,500,503"),
+            format!(
+                "post {backend}/standby [force,min_eligible] 200,{everywhere},404,409,413,500,503"
+            ),
             format!("post /v1/pools/{{pool}}/canary [] 200,{everywhere},404,409,413,500,503"),
+            format!(
+                "post /v1/pools/{{pool}}/pause [ttl,wait] 200,202,{everywhere},404,408,409,413,500,503"
+            ),
             format!("post /v1/pools/{{pool}}/promote [wait] {moves}"),
+            format!("post /v1/pools/{{pool}}/resume [] 200,{everywhere},404,413,500,503"),
             format!("post /v1/pools/{{pool}}/rollback [wait,keep_standby,key] {moves}"),
             format!("post /v1/pools/{{pool}}/rollout [] {moves}"),
             format!("post /v1/reload [] 200,{everywhere},409,413,422,500,503"),

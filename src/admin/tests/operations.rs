@@ -184,6 +184,46 @@ async fn add_answers_when_healthy_or_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn pause_and_resume() {
+    let rig = Rig::new().await;
+    let web = "/v1/pools/web";
+    let unknown = rig.call("POST", "/v1/pools/nope/pause").await;
+    assert_eq!(unknown.outcome(), (404, "unknown"));
+    let unknown = rig.call("POST", "/v1/pools/nope/resume").await;
+    assert_eq!(unknown.outcome(), (404, "unknown"));
+    let (_, claim) = rig.hold("a");
+    let in_vain = rig.call("POST", &format!("{web}/pause?wait=1ms")).await;
+    assert_eq!(in_vain.outcome(), (408, "not_yet"));
+    assert_eq!(in_vain.body["in_flight"][0]["path"], "/slow");
+    let begun = rig.call("POST", &format!("{web}/pause?wait=0")).await;
+    assert_eq!(begun.outcome(), (202, "begun"));
+    drop(claim);
+    let paused = rig.call("POST", &format!("{web}/pause?ttl=1h")).await;
+    assert_eq!(paused.outcome(), (200, "done"));
+    assert_eq!(paused.body["safe_to_kill"], false);
+    let status = rig.call("GET", web).await;
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!(status.body["pool"]["paused"]["actor"], format!("uid:{uid}"));
+    for _ in 0..2 {
+        let resumed = rig.call("POST", &format!("{web}/resume")).await;
+        assert_eq!(resumed.outcome(), (200, "done"));
+    }
+    let status = rig.call("GET", web).await;
+    assert_eq!(status.body["pool"]["paused"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_drain_or_standby_that_would_leave_too_few_is_refused() {
+    let rig = Rig::new().await;
+    for verb in ["drain", "standby"] {
+        let refused = rig.post(&format!("a/{verb}?min_eligible=2")).await;
+        assert_eq!(refused.outcome(), (409, "refused"));
+    }
+    let drained = rig.post("a/drain?min_eligible=1").await;
+    assert_eq!(drained.outcome(), (200, "clean"));
+}
+
+#[tokio::test]
 async fn weight_and_reload() {
     let rig = Rig::new().await;
     let path = "/v1/pools/web/backends/a";

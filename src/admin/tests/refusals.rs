@@ -51,7 +51,11 @@ async fn bad_queries_are_refused_and_nothing_is_done() {
         ),
         (
             "a/standby?wait=1s",
-            "query: unknown key \"wait\" (expected one of force)",
+            "query: unknown key \"wait\" (expected one of force, min_eligible)",
+        ),
+        (
+            "a/drain?min_eligible=0",
+            "query.min_eligible: found \"0\" (expected a number from 1 to 1000)",
         ),
         (
             "a@x/drain",
@@ -66,6 +70,11 @@ async fn bad_queries_are_refused_and_nothing_is_done() {
     assert_eq!(
         alone.message(),
         "query.wait: found without wait_for (expected both)"
+    );
+    let pause = rig.call("POST", "/v1/pools/web/pause?ttl=25h").await;
+    assert_eq!(
+        pause.message(),
+        "query.ttl: found \"25h\" (expected more than 0s, at most 24h)"
     );
     let reload = rig.call("POST", "/v1/reload?force").await;
     assert_eq!(

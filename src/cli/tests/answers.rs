@@ -77,6 +77,30 @@ hint: it goes on draining; `drain web/a` waits again, `close web/a` cuts, `ready
 }
 
 #[test]
+fn a_pause_in_vain_says_what_was_in_flight() {
+    let mut answer = of(
+        Outcome::NotYet,
+        "web: 1 request still in flight after 5s; it was resumed",
+    )
+    .hint("`pause web --wait 30s` waits longer, `pause web --no-wait` does not wait");
+    answer.in_flight = vec![exchange("request")];
+    let said = Scripted::saying(&answer).ask(&["pause", "web"]);
+    assert_eq!(
+        said,
+        Said {
+            exit: 6,
+            out: String::new(),
+            err: "\
+error: web: 1 request still in flight after 5s; it was resumed
+  in flight request GET /events from 10.0.0.9, 3m02s old, idle 4s, 12 B up, 1.5 MiB down
+hint: `pause web --wait 30s` waits longer, `pause web --no-wait` does not wait
+"
+            .to_owned(),
+        }
+    );
+}
+
+#[test]
 fn a_long_list_is_cut_short() {
     let mut answer = of(Outcome::NotYet, "not yet");
     let mut many = drain();
@@ -222,6 +246,15 @@ fn a_status_is_an_aligned_table() {
         metrics: None,
         pools: vec![
             pool("api", Vec::new(), true),
+            PoolStatus {
+                held: 3,
+                paused: Some(PauseStatus {
+                    actor: "uid:0".to_owned(),
+                    since_ms: 1_000_000,
+                    until_ms: 1_072_300,
+                }),
+                ..pool("shop", Vec::new(), false)
+            },
             pool("web", vec![backend("a"), active], false),
         ],
     };
@@ -232,6 +265,8 @@ tidegate 1.2.3, pid 42, up 17m40s
 listens at [::]:80
 
 pool api: 1 of 0 eligible, 0 held, least_requests, leaving: no longer in the file
+
+pool shop: 1 of 0 eligible, 3 held, least_requests, paused by uid:0 for 12s more
 
 pool web: 1 of 2 eligible, 0 held, least_requests
   backend      address         weight  intent    health   eligible  requests  tunnels  connections  since

@@ -17,7 +17,9 @@ use axum::response::IntoResponse;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::report::{BackendStatus, DrainStatus, ExchangeStatus, ProbeStatus, Serving};
+use crate::report::{
+    BackendStatus, DrainStatus, ExchangeStatus, PauseStatus, ProbeStatus, Serving,
+};
 
 /// Where there is no admin API.
 const NOWHERE: &str = "unix:/nonexistent/admin.sock";

@@ -65,6 +65,24 @@ fn every_verb_asks_its_question() {
             "wait web/a --for drained --wait 2m",
             format!("GET {web}/a?wait_for=drained&wait=2m"),
         ),
+        (
+            "drain web/a --min-eligible 2",
+            format!("POST {web}/a/drain?min_eligible=2"),
+        ),
+        (
+            "standby web/a --min-eligible 2",
+            format!("POST {web}/a/standby?min_eligible=2"),
+        ),
+        ("pause web", "POST /v1/pools/web/pause".to_owned()),
+        (
+            "pause web --ttl 2m --wait 30s",
+            "POST /v1/pools/web/pause?ttl=2m&wait=30s".to_owned(),
+        ),
+        (
+            "pause web --no-wait",
+            "POST /v1/pools/web/pause?wait=0s".to_owned(),
+        ),
+        ("resume web", "POST /v1/pools/web/resume".to_owned()),
         ("reload", "POST /v1/reload".to_owned()),
     ] {
         let typed: Vec<&str> = typed.split(' ').collect();
@@ -145,6 +163,18 @@ fn what_makes_no_sense_is_exit_2_and_nothing_is_sent() {
         (
             &["events", "--since", "x"],
             "error: invalid value 'x' for '--since <N[@BEGAN]>': expected the number of an event, such as 57 or 57@1790000000000",
+        ),
+        (
+            &["pause", "web", "--ttl", "0s"],
+            "error: invalid value '0s' for '--ttl <DURATION>': expected more than 0s, at most 24h",
+        ),
+        (
+            &["pause", "web/a"],
+            "error: invalid value 'web/a' for '<POOL>': expected a name of 1 to 64 letters, digits, '-', '_' or '.' that begins with a letter or digit",
+        ),
+        (
+            &["drain", "web/a", "--min-eligible", "0"],
+            "error: invalid value '0' for '--min-eligible <N>': expected a number from 1 to 1000",
         ),
         (
             &["weight", "web/a", "0"],
@@ -314,6 +344,8 @@ Commands:
   rollback     Take back what is under way, or bring back the set before the last rollout
   abort        End a rollout under way the safe way: the old ones serve
   history      Show the rollouts of a pool, the newest first
+  pause        Hold the requests of a pool, and wait until none is in flight
+  resume       Let the held requests of a paused pool go on, in the order they came
   events       Follow every change: intent, health, drains from begin to end
   reload       Read the configuration file again, all or nothing
   completions  Write the script by which a shell completes what is typed

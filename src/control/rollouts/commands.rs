@@ -284,7 +284,7 @@ impl Control {
             added: ids_of(&record.new),
             replaced: ids_of(&record.old),
         };
-        self.emit_rollout(Some(actor), pool, happening);
+        self.emit_of_pool(Some(actor), pool, happening);
         self.decided(Some(actor), &model, pool);
         self.tell_taken_out(pool, ended);
         Ok(Arc::new(self.decision_of(pool, record)))

@@ -284,7 +284,7 @@ impl Control {
             phase: rollout.phase.as_str(),
             share,
         };
-        self.emit_rollout(actor, pool, happening);
+        self.emit_of_pool(actor, pool, happening);
         if let Some(course) = self.course(pool) {
             course.enter(rollout.phase);
         }
@@ -481,7 +481,7 @@ impl Control {
             cause: past.cause.clone(),
             took: Duration::from_millis(past.decided_at.saturating_sub(past.begun)),
         };
-        self.emit_rollout(actor, pool, happening);
+        self.emit_of_pool(actor, pool, happening);
         if past.taken_out != crate::pool::rollout::TakenOut::Draining {
             self.tell_taken_out(pool, vec![(past.number, past.taken_out)]);
         }

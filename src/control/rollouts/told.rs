@@ -126,18 +126,6 @@ impl Course {
 }
 
 impl Control {
-    /// An answer about a pool, or about a rollout of it.
-    pub(super) fn pool_answer(
-        &self,
-        outcome: Outcome,
-        message: impl Into<String>,
-        pool: &PoolName,
-    ) -> Answer {
-        let mut answer = Answer::new(outcome, message);
-        self.describe(&mut answer, pool, None);
-        answer
-    }
-
     pub(super) fn no_plan_answer(&self, pool: &PoolName, no: &NoPlan) -> Answer {
         if let NoPlan::Refused(refusal) = no {
             return self.stopped(refusal.clone().into(), pool, None);

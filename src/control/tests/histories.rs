@@ -112,7 +112,7 @@ impl Both {
     /// Granted exactly if there is an eligible one, and then of one of those.
     fn claim(&mut self, pool: usize, tried: &[Generation], obeys: bool) {
         let mut may = self.reference.eligible(pool);
-        may.retain(|of| !tried.contains(of));
+        may.retain(|of| !tried.contains(of) && self.reference.paused[pool].is_none());
         match Held::take(&self.rig, pool, tried, obeys) {
             None => assert!(may.is_empty(), "none granted of {may:?}"),
             Some(held) => {
@@ -126,7 +126,14 @@ impl Both {
 
     fn call(&mut self, step: &Step) {
         let reference = &mut self.reference;
-        let (pool, who) = step.about();
+        let Some((pool, who)) = step.about() else {
+            let due = match *step {
+                Step::Pause(pool, ttl, wait) => reference.pause(pool, ttl, wait),
+                Step::Resume(pool) => reference.resume(pool),
+                _ => unreachable!("about a backend: {step:?}"),
+            };
+            return self.begin(step, None, (due, None));
+        };
         let found = reference.find(pool, who);
         let is_numbered = matches!(who, Who::Nth(_));
         // A drained generation is named by its number while its id may live again: what it then means to
@@ -136,7 +143,7 @@ impl Both {
         if is_numbered && (found.is_none() || is_unsettled) {
             return;
         }
-        let (due, generation): Called = match *step {
+        let called: Called = match *step {
             Step::Drain(_, _, ref clocks, force, wait) => {
                 reference.drain(found, clocks, force, wait)
             }
@@ -149,11 +156,14 @@ impl Both {
             _ => unreachable!("not a call: {step:?}"),
         };
         let numbered = found.filter(|_| is_numbered);
-        let answer = tokio::spawn(perform(
-            Arc::clone(&self.rig.control),
-            step.clone(),
-            numbered.map(|of| (self.reference.instances[&of].id, of)),
-        ));
+        let numbered = numbered.map(|of| (reference.instances[&of].id, of));
+        self.begin(step, numbered, called);
+    }
+
+    fn begin(&mut self, step: &Step, numbered: Option<(usize, Generation)>, called: Called) {
+        let control = Arc::clone(&self.rig.control);
+        let answer = tokio::spawn(perform(control, step.clone(), numbered));
+        let (due, generation) = called;
         let of = format!("{step:?}");
         self.calls.push(Call {
             of,
@@ -231,6 +241,10 @@ impl Both {
             let entries = &snapshot.pool(&name).unwrap().entries;
             let real: Vec<_> = entries.iter().map(|e| e.member.generation).collect();
             assert_eq!(real, *list, "in {name}");
+            let paused = &snapshot.pool(&name).unwrap().pause;
+            let foretold = self.reference.paused[index].as_ref();
+            assert_eq!(paused.is_some(), foretold.is_some(), "pause of {name}");
+            assert_eq!(*paused, stored.pools[&name].pause, "stored of {name}");
             let kept: Vec<_> = stored.pools[&name].members.iter().collect();
             let shown: Vec<_> = entries.iter().map(|entry| &entry.member).collect();
             assert_eq!(kept, shown, "what is stored is what is published");
@@ -263,7 +277,12 @@ impl Both {
             assert_eq!(backend.exchanges().len(), (counts.0 + counts.1) as usize);
             assert_eq!(reading.is_sealed(), instance.is_sealed, "seal of {of}");
             assert_eq!(reading.is_draining(), instance.intent == Intent::Draining);
-            assert_eq!(reading.is_standby(), instance.intent == Intent::Standby);
+            let is_forgotten = !self.reference.lists[instance.pool].contains(of);
+            let is_closed = match instance.intent {
+                Intent::Active => self.reference.paused[instance.pool].is_some(),
+                intent => intent == Intent::Standby,
+            };
+            assert!(is_forgotten || reading.is_standby() == is_closed, "{of}");
         }
         for (held, flight) in self.held.iter().zip(&mut self.reference.flights) {
             assert_eq!(held.generation(), flight.generation);

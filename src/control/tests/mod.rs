@@ -1,6 +1,7 @@
 //! Operations against a real `Control`, with claims taken the way the proxy takes them.
 //!
-//! By subject: `waiting`, what a waiting drain is answered by, on a clock that stands; `histories`, random
+//! By subject: `waiting`, what a waiting drain is answered by, and `pausing` and `resuming`, what
+//! a pause is and ends by, on a clock that stands; `histories`, random
 //! operations (`steps`) one after another beside a plain reference (`reference`); `racing`, the same
 //! at once; `threads`, many requests beside a deploy, on real threads.
 //!
@@ -9,24 +10,31 @@
 
 mod histories;
 mod operations;
+mod pausing;
 mod racing;
 mod reference;
+mod resuming;
 mod rollouts;
 mod steps;
 mod threads;
 mod waiting;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::backend::{Claim, Exchange, Health};
 use crate::pool::testing::settings;
 use crate::spec::{BackendId, BackendSpec, PoolSpec, Weight};
 
-/// What was stored last.
+/// What was stored last, and whether the disk is full.
 #[derive(Default)]
-struct InMemory(Mutex<Model>);
+struct InMemory(Mutex<Model>, AtomicBool);
 
 impl Store for InMemory {
     fn save(&self, model: &Model) -> io::Result<()> {
+        if self.1.load(Ordering::Relaxed) {
+            return Err(io::Error::other("no space left"));
+        }
         *self.0.lock().unwrap() = model.clone();
         Ok(())
     }
@@ -106,6 +114,11 @@ struct Rig {
 impl Rig {
     /// With every backend healthy: `web` generations 1 and 2, `api` 3, in no set order.
     async fn new() -> Self {
+        Self::after(None).await
+    }
+
+    /// The next process after one that has stored this.
+    async fn after(stored: Option<Model>) -> Self {
         let store = Arc::new(InMemory::default());
         let control = Control::new(Parts {
             pools: Arc::new(Pools::new()),
@@ -114,7 +127,7 @@ impl Rig {
             source: Box::new(NoFile),
             resolver: Box::new(Literals),
         });
-        control.start(None, &topology()).await.unwrap();
+        control.start(stored, &topology()).await.unwrap();
         let rig = Self { control, store };
         for backend in rig.backends() {
             rig.observe(&backend, Health::Healthy);

@@ -1,6 +1,6 @@
 //! What the [`Reference`] answers to each operation.
 
-use super::reference::{Called, Draining, Due, Instance, Reference};
+use super::reference::{Called, Draining, Due, Instance, Pausing, Reference};
 use super::steps::{Clocks, Who};
 use super::*;
 use crate::spec::{Intent, OnTimeout};
@@ -165,6 +165,23 @@ impl Reference {
         };
         self.ask_all(generation);
         (due, found)
+    }
+
+    pub(super) fn pause(&mut self, pool: usize, ttl: Duration, wait: Duration) -> Due {
+        let now = Instant::now();
+        self.paused[pool] = Some(self.pauses.len());
+        self.pauses.push(Pausing {
+            pool,
+            until: now + ttl,
+            deadline: now + wait,
+            end: Vec::from_iter(wait.is_zero().then_some(Outcome::Begun)),
+        });
+        Due::Pause(self.pauses.len() - 1)
+    }
+
+    pub(super) fn resume(&mut self, pool: usize) -> Due {
+        self.paused[pool] = None;
+        Due::Now(Outcome::Done)
     }
 
     pub(super) fn remove(&mut self, found: Option<Generation>, force: bool) -> Called {

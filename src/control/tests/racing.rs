@@ -79,8 +79,8 @@ impl Race {
             return;
         }
         let numbered = match step.about() {
-            (_, Who::Id(_)) => None,
-            (of, Who::Nth(nth)) => {
+            None | Some((_, Who::Id(_))) => None,
+            Some((of, Who::Nth(nth))) => {
                 let mut all = self.rig.backends();
                 all.retain(|backend| backend.identity().pool == pool(of));
                 let Some(index) = nth.checked_rem(all.len()) else {

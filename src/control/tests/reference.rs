@@ -75,6 +75,17 @@ pub(super) enum Due {
         generation: Generation,
         deadline: Instant,
     },
+    /// That nothing is in flight in a paused pool.
+    Pause(usize),
+}
+
+/// A call of pause that waits.
+pub(super) struct Pausing {
+    pub(super) pool: usize,
+    /// When the time of its pause is over.
+    pub(super) until: Instant,
+    pub(super) deadline: Instant,
+    pub(super) end: Vec<Outcome>,
 }
 
 /// A call's due, and the generation that the answer is about.
@@ -87,6 +98,9 @@ pub(super) struct Reference {
     pub(super) lists: [Vec<Generation>; 2],
     pub(super) flights: Vec<Flight>,
     pub(super) drains: Vec<Draining>,
+    /// By pool: the last call that paused it, while it is.
+    pub(super) paused: [Option<usize>; 2],
+    pub(super) pauses: Vec<Pausing>,
 }
 
 impl Reference {
@@ -169,6 +183,7 @@ impl Reference {
 
     /// What is due by now: exchanges are asked to end, and who drains and is idle is sealed.
     pub(super) fn pass(&mut self) {
+        self.pass_pauses();
         let now = Instant::now();
         for index in 0..self.drains.len() {
             let drain = &self.drains[index];
@@ -191,6 +206,41 @@ impl Reference {
             } else if let Some((opens, closes)) = clocks.closes_tunnels_at(begun) {
                 self.ask_tunnels(generation, opens, closes);
             }
+        }
+    }
+
+    fn pass_pauses(&mut self) {
+        for pool in 0..self.paused.len() {
+            // The second time for those that wait for a pause that the first has ended.
+            self.pass_pauses_of(pool);
+            self.pass_pauses_of(pool);
+        }
+    }
+
+    /// Those that wait are told: that it is done; that it was in vain, and then the pool is resumed,
+    /// unless a later call has paused it; or that it was resumed. Where several are due at once either may
+    /// come first.
+    fn pass_pauses_of(&mut self, pool: usize) {
+        let (now, paused) = (Instant::now(), &mut self.paused[pool]);
+        let in_flight = self.flights.iter().filter(|flight| flight.tunnel.is_none());
+        let is_quiet = !{ in_flight }.any(|f| self.instances[&f.generation].pool == pool);
+        if paused.is_some_and(|last| now >= self.pauses[last].until) {
+            *paused = None;
+        }
+        let calls = self.pauses.iter_mut().enumerate();
+        for (index, call) in calls.filter(|(_, c)| c.pool == pool && c.end.is_empty()) {
+            let is_late = now >= call.deadline;
+            call.end = match *paused {
+                Some(_) if is_quiet => vec![Outcome::Done],
+                Some(last) if is_late => {
+                    paused.take_if(|_| last == index);
+                    vec![Outcome::NotYet, Outcome::Restored]
+                }
+                Some(_) => Vec::new(),
+                None if now >= call.until => vec![Outcome::NotYet],
+                None if is_late => vec![Outcome::NotYet, Outcome::Restored],
+                None => vec![Outcome::Restored],
+            };
         }
     }
 
@@ -239,6 +289,7 @@ impl Reference {
         }
         match *due {
             Due::Now(outcome) => vec![outcome],
+            Due::Pause(call) => self.pauses[call].end.clone(),
             Due::Drain {
                 drain,
                 deadline,

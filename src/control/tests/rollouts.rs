@@ -71,7 +71,7 @@ impl Rig {
     /// What the next process makes of what is stored; its probes have seen nothing yet.
     async fn restarted(self) -> Self {
         let model = self.store.0.lock().unwrap().clone();
-        let store = Arc::new(InMemory(Mutex::new(model.clone())));
+        let store = Arc::new(InMemory(Mutex::new(model.clone()), AtomicBool::default()));
         let control = Control::new(Parts {
             pools: Arc::new(Pools::new()),
             events: Arc::new(Events::new()),
@@ -177,10 +177,10 @@ fn a_failed_verdict_in_the_bake_brings_the_old_ones_back_in_one_snapshot() {
 
 #[test]
 fn a_share_of_errors_in_the_bake_brings_the_old_ones_back() {
-    struct Fixed(std::sync::atomic::AtomicU64);
+    struct Fixed(AtomicU64);
     impl crate::backend::Counts for Fixed {
         fn tally(&self) -> crate::backend::Tally {
-            let errors = self.0.load(std::sync::atomic::Ordering::Relaxed);
+            let errors = self.0.load(Ordering::Relaxed);
             crate::backend::Tally {
                 answers: errors * 20,
                 errors,

@@ -70,6 +70,7 @@ impl Clocks {
             close_after: self.close_after,
             spread: self.spread,
             force,
+            min_eligible: None,
         }
     }
 }
@@ -93,6 +94,9 @@ pub(super) enum Step {
     Add(usize, usize, u16, Intent),
     /// In `web`; not among the steps that are foretold.
     Deploy(Deploy),
+    /// With its time, and how long it waits.
+    Pause(usize, Duration, Duration),
+    Resume(usize),
     Observe(usize, Who, Health),
     Pass(Duration),
 }
@@ -115,15 +119,16 @@ pub(super) enum Deploy {
 }
 
 impl Step {
-    /// Whom a call is about: pool and backend.
-    pub(super) fn about(&self) -> (usize, Who) {
-        match *self {
+    /// Whom a call is about: pool and backend, if it is about one.
+    pub(super) fn about(&self) -> Option<(usize, Who)> {
+        Some(match *self {
+            Self::Pause(..) | Self::Resume(_) => return None,
             Self::Drain(pool, who, ..) | Self::Wait(pool, who, _) => (pool, who),
             Self::Ready(pool, who) | Self::Standby(pool, who, _) => (pool, who),
             Self::Close(pool, who, _) | Self::Remove(pool, who, _) => (pool, who),
             Self::Add(pool, id, ..) => (pool, Who::Id(id)),
             _ => unreachable!("not a call: {self:?}"),
-        }
+        })
     }
 }
 
@@ -186,6 +191,9 @@ pub(super) fn any_step() -> impl Strategy<Value = Step> {
         2 => (on(), any::<bool>()).prop_map(|((pool, who), force)| Step::Remove(pool, who, force)),
         4 => (pool(), 0..3usize, 1..5u16, intent)
             .prop_map(|(pool, id, port, intent)| Step::Add(pool, id, port, intent)),
+        1 => (pool(), prop_oneof![Just(100), Just(60_000)].prop_map(millis), wait())
+            .prop_map(|(pool, ttl, wait)| Step::Pause(pool, ttl, wait)),
+        2 => pool().prop_map(Step::Resume),
         5 => (on(), health).prop_map(|((pool, who), health)| Step::Observe(pool, who, health)),
         3 => prop_oneof![Just(10), Just(300), Just(5000), Just(60_000)]
             .prop_map(|ms| Step::Pass(millis(ms))),
@@ -299,7 +307,13 @@ pub(super) async fn perform(
             control.wait(pool(at), to(who), what, wait).await
         }
         Step::Ready(at, who) => control.ready(by, pool(at), to(who), zero).await,
-        Step::Standby(at, who, force) => control.standby(by, pool(at), to(who), force).await,
+        Step::Standby(at, who, force) => {
+            let call = StandbyCall {
+                force,
+                min_eligible: None,
+            };
+            control.standby(by, pool(at), to(who), call).await
+        }
         Step::Close(at, who, wait) => control.close(by, pool(at), to(who), Some(wait)).await,
         Step::Remove(at, who, force) => control.remove(by, pool(at), to(who), force).await,
         Step::Add(at, index, port, intent) => {
@@ -312,6 +326,11 @@ pub(super) async fn perform(
             };
             control.add(by, pool(at), call).await
         }
+        Step::Pause(at, ttl, wait) => {
+            let (ttl, wait) = (Some(ttl), Some(wait));
+            control.pause(by, pool(at), PauseCall { ttl, wait }).await
+        }
+        Step::Resume(at) => control.resume(by, pool(at)).await,
         other => unreachable!("not a call: {other:?}"),
     }
 }

@@ -1,4 +1,5 @@
-//! Many requests beside a deploy that never stops, on real threads and with real time.
+//! Many requests beside a deploy that never stops, or pauses one after another, on real threads and with
+//! real time.
 
 use std::collections::HashSet;
 use std::sync::RwLock;
@@ -88,7 +89,10 @@ async fn deploy(shared: &Shared, rig: &Rig, seed: u64) -> usize {
                 };
                 control.drain(actor(), web(), who, call).await
             }
-            3 => control.standby(actor(), web(), who, false).await,
+            3 => {
+                let call = StandbyCall::default();
+                control.standby(actor(), web(), who, call).await
+            }
             4 => control.remove(actor(), web(), who, random.bool()).await,
             5 => {
                 control
@@ -169,4 +173,89 @@ fn no_request_beside_deploys_is_lost_counted_twice_or_on_an_instance_told_draine
         requests > 100 && drained > 2,
         "{requests} requests, {drained} drains"
     );
+}
+
+/// Ends the senders also when the test fails: they would send for ever.
+struct Ends<'a>(&'a Shared);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Requests one after another, some of whose backends were chosen long before they claim; each is on its
+/// way while nobody may rely on there being none.
+fn send_beside_pauses(shared: &Shared, is_quiet: &AtomicBool, pools: &Pools, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let assert_wanted = || assert!(!is_quiet.load(Ordering::SeqCst), "in a paused pool");
+    while !shared.is_over.load(Ordering::Relaxed) {
+        let exchange = Arc::new(Exchange::new("GET", "/", None));
+        let claim = if random.bool() {
+            pools
+                .claim(&web(), &exchange, &[], &mut Draw::default())
+                .ok()
+        } else {
+            let snapshot = pools.load_full();
+            let entries = &snapshot.pool(&web()).unwrap().entries;
+            let chosen = &entries[random.usize(..entries.len())].backend;
+            if random.u8(..4) == 0 {
+                std::thread::sleep(Duration::from_micros(random.u64(..500)));
+            }
+            chosen.claim(&exchange).ok()
+        };
+        let Some(mut claim) = claim else {
+            continue;
+        };
+        assert_wanted();
+        if random.u8(..16) == 0 {
+            std::thread::sleep(Duration::from_micros(random.u64(..500)));
+        }
+        assert_wanted();
+        if random.u8(..4) == 0 {
+            claim.upgrade();
+            std::thread::yield_now();
+        }
+        shared.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn once_a_pause_is_done_no_request_is_in_flight_until_the_resume() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    let (shared, is_quiet) = (Shared::default(), AtomicBool::new(false));
+    let rig = runtime.block_on(Rig::new());
+    let pauses = std::thread::scope(|scope| {
+        let (shared, is_quiet, pools) = (&shared, &is_quiet, &rig.control.pools);
+        let _ends = Ends(shared);
+        for seed in 0..THREADS as u64 {
+            scope.spawn(move || send_beside_pauses(shared, is_quiet, pools, seed));
+        }
+        runtime.block_on(async {
+            let (mut pauses, end) = (0, Instant::now() + length());
+            while Instant::now() < end {
+                let call = PauseCall::default();
+                let paused = rig.control.pause(actor(), web(), call).await;
+                assert_eq!(paused.outcome, Outcome::Done, "{paused:?}");
+                is_quiet.store(true, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_micros(fastrand::u64(..2000))).await;
+                for backend in rig.backends() {
+                    let of_web = backend.identity().pool == web();
+                    assert!(!of_web || backend.reading().requests() == 0, "{backend:?}");
+                }
+                is_quiet.store(false, Ordering::SeqCst);
+                let resumed = rig.control.resume(actor(), web()).await;
+                assert_eq!(resumed.outcome, Outcome::Done);
+                pauses += 1;
+                tokio::time::sleep(Duration::from_micros(fastrand::u64(..2000))).await;
+            }
+            pauses
+        })
+    });
+    let requests = shared.requests.load(Ordering::Relaxed);
+    assert!(requests > 100 && pauses > 2, "{requests}, {pauses}");
 }

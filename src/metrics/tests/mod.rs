@@ -13,6 +13,7 @@ use super::*;
 use crate::backend::Admission;
 use crate::pool::FileSettings;
 use crate::pool::model::{Model, PoolModel};
+use crate::pool::rollout::Pause;
 use crate::pool::testing::{member, settings};
 use crate::spec::{Intent, PoolSpec, Topology};
 

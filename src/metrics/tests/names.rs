@@ -25,6 +25,7 @@ fn every_metric_has_its_name_type_and_help() {
             "tidegate_client_connections",
             "tidegate_pool_eligible_backends",
             "tidegate_pool_held_requests",
+            "tidegate_pool_paused",
             "tidegate_backend_requests_in_flight",
             "tidegate_backend_tunnels_in_flight",
             "tidegate_backend_weight",

@@ -55,6 +55,29 @@ fn gauges_are_what_the_snapshot_and_the_word_say_at_the_scrape() {
 }
 
 #[test]
+fn a_paused_pool_says_so() {
+    let metrics = metrics(&[("web", &[]), ("api", &[])]);
+    let paused = |pool: &str| {
+        let series = format!("tidegate_pool_paused{{pool=\"{pool}\"}}");
+        value(&metrics, &series)
+    };
+    assert_eq!((paused("web"), paused("api")), (0.0, 0.0));
+    let pause = Pause {
+        number: 1,
+        actor: "test".to_owned(),
+        since: 0,
+        until: 1,
+    };
+    let mut model = Model::default();
+    for pool in ["web", "api"] {
+        model.pools.insert(name(pool), PoolModel::default());
+    }
+    model.pause(&name("web"), pause).unwrap();
+    metrics.pools.commit(&model, None).unwrap();
+    assert_eq!((paused("web"), paused("api")), (1.0, 0.0));
+}
+
+#[test]
 fn a_removed_backend_or_pool_leaves_no_line_and_the_others_keep_their_counts() {
     let active = Intent::Active;
     let metrics = metrics(&[

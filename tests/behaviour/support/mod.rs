@@ -343,6 +343,16 @@ impl Proxy {
         .await;
     }
 
+    /// Waits until so many requests of `web` are held.
+    pub async fn until_held(&self, count: u64) {
+        within("held requests", async {
+            while self.admin("GET", "/v1/pools/web").await.json()["pool"]["held"] != count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
     /// Waits until backends of `web` are healthy.
     pub async fn until_healthy(&self, ids: &[&str]) {
         for id in ids {
