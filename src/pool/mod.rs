@@ -257,7 +257,7 @@ impl Pools {
         let _writer = self.writer.lock().expect("pools writer lock");
         let before = self.load_full();
         let next = build(&before, model, file);
-        let mut closing = Vec::new();
+        let (mut closing, mut reopened) = (Vec::new(), Vec::new());
         for (pool, entry) in next.entries() {
             let gate = gate_of(entry.member.intent, pool.pause.is_some());
             let was = before.pool(&pool.name).and_then(|pool| {
@@ -266,12 +266,15 @@ impl Pools {
             });
             match was {
                 Some(was) if was == gate => {}
-                // Only a step out of draining can fail, and control makes one such step at a time,
-                // so nothing has to be undone.
-                Some(Gate::Draining) => {
-                    let restored = entry.backend.word().set_gate(gate);
-                    restored.map_err(|_| SealedMeanwhile(entry.member.generation))?;
-                }
+                Some(Gate::Draining) => match entry.backend.word().set_gate(gate) {
+                    Ok(()) => reopened.push(Arc::clone(&entry.backend)),
+                    Err(_) => {
+                        // All or none: those that came back before this one drain on.
+                        close_again(&reopened);
+                        return Err(SealedMeanwhile(entry.member.generation));
+                    }
+                },
+                // One that was live is never sealed.
                 _ if gate == Gate::Open => {
                     let opened = entry.backend.word().set_gate(gate);
                     opened.map_err(|_| SealedMeanwhile(entry.member.generation))?;
@@ -305,6 +308,15 @@ impl Pools {
     fn publish(&self, next: Snapshot) {
         self.current.store(Arc::new(next));
         self.published.send_modify(|version| *version += 1);
+    }
+}
+
+/// What was to come back in a commit that was not published drains on. A request that chose it by a
+/// snapshot from before its drain may have claimed it in between; the drain then waits for that too.
+fn close_again(reopened: &[Arc<Backend>]) {
+    for backend in reopened {
+        // Nobody seals a word that was not draining.
+        let _ = backend.word().set_gate(Gate::Draining);
     }
 }
 
@@ -391,6 +403,9 @@ fn new_backend(pool: &PoolName, member: &Member, admission: Admission, gate: Gat
     };
     Backend::new(identity, admission, gate)
 }
+
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 pub(crate) mod testing {

@@ -39,6 +39,7 @@ pub(super) async fn claim_or_hold(
     let failed = context.failure.unwrap_or(Failure::NoBackend);
     // Looked at before the claim: if the rollout is taken back in between, the claim finds the old ones.
     let bake = bake_of(pools, pool).filter(|_| is_retry);
+    context.was_in_bake |= bake.is_some();
     if context.tries >= TRIES_MAX
         && let Some(rollout) = &bake
     {
@@ -69,10 +70,11 @@ pub(super) async fn claim_or_hold(
     }
 }
 
-/// Whether an exchange whose try failed may be tried once more.
+/// Whether an exchange whose try failed may be tried once more. One that met a new version in its bake
+/// has a try left for the old one, which may be back by now.
 pub(super) fn may_try_again(pools: &Pools, pool: &Pool, context: &Context) -> bool {
-    let is_last = context.tries == TRIES_MAX;
-    context.tries < TRIES_MAX || (is_last && bake_of(pools, pool).is_some())
+    let in_bake = || context.was_in_bake || bake_of(pools, pool).is_some();
+    context.tries < TRIES_MAX || (context.tries == TRIES_MAX && in_bake())
 }
 
 /// The rollout of the pool, if its new version is watched and the old one can come back.

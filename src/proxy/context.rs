@@ -69,6 +69,8 @@ pub(crate) struct Context {
     pub(super) wants_new_connection: bool,
     /// How the last try failed was counted with its backend.
     pub(super) is_told: bool,
+    /// A retry met the bake of a rollout, whose new version may be taken back.
+    pub(super) was_in_bake: bool,
     last: Option<Arc<Backend>>,
     pub(super) failure: Option<Failure>,
     /// Of the head that went to the client.
@@ -93,6 +95,7 @@ impl Context {
             tries: 0,
             wants_new_connection: false,
             is_told: false,
+            was_in_bake: false,
             last: None,
             failure: None,
             status: None,

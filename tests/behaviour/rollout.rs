@@ -129,6 +129,29 @@ async fn a_new_version_that_crashes_in_the_bake_is_taken_back_and_no_new_request
 }
 
 #[tokio::test]
+async fn a_new_version_that_crashes_as_a_whole_is_bridged_beyond_the_tries_of_a_request() {
+    let (_a, _b, proxy) = pair().await;
+    let mut new = Vec::new();
+    for _ in 0..5 {
+        new.push(App::start("new").await);
+    }
+    let add = new.iter().enumerate();
+    let add = add.map(|(n, app)| json!({"id": format!("n{n}"), "address": app.address}));
+    let add: Vec<Value> = add.collect();
+    let body = c_for_all(&new[0], &json!({"bake": "20s", "add": add}));
+    let begun = later(&proxy, body);
+    until_phase(&proxy, "bake").await;
+    assert_eq!(quick(&proxy).await, "new");
+    new.iter_mut().for_each(App::kill);
+    let traffic = Traffic::start(&proxy, 8);
+    let answer = within("the rollout to be taken back", begun).await.unwrap();
+    assert_eq!(answer["outcome"], "failed", "{answer}");
+    assert_eq!(ids(&pool(&proxy).await["backends"]), ["a", "b"]);
+    traffic.more(20).await;
+    assert_all_good(&traffic.stop().await);
+}
+
+#[tokio::test]
 async fn a_new_version_with_too_many_errors_in_the_bake_is_taken_back() {
     let (_a, _b, proxy) = pair().await;
     let c = App::start("c").await;

@@ -379,6 +379,39 @@ fn a_set_that_was_kept_comes_back_at_once() {
 }
 
 #[test]
+fn a_set_that_still_drains_comes_back_whole_or_not_at_all() {
+    on_a_standing_clock(async {
+        for (holding, comes_back) in [(["a", "b"].as_slice(), true), (&["a"], false)] {
+            let rig = Rig::new().await;
+            let held: Vec<_> = holding.iter().map(|id| rig.hold(id)).collect();
+            let mut call = c_for_all();
+            call.drain.wait = Some(Duration::from_secs(1));
+            let rollout = rig.under_way(call).await;
+            rig.open().await;
+            assert_eq!(rollout.await.unwrap().outcome, Outcome::NotYet);
+            let rollback = RollbackCall::default();
+            let answer = rig.control.rollback(actor(), web(), rollback).await;
+            rig.settle().await;
+            if comes_back {
+                assert_eq!(answer.outcome, Outcome::Clean, "{}", answer.message);
+                assert_eq!(rig.with(Intent::Active), ["a", "b"]);
+                let history = rig.control.history(&web()).await.unwrap();
+                assert_eq!(history[1].taken_out.as_deref(), Some("restored"));
+            } else {
+                assert_eq!(answer.outcome, Outcome::Refused, "{}", answer.message);
+                assert_eq!(rig.with(Intent::Active), ["c"]);
+            }
+            drop(held);
+            rig.settle().await;
+            for backend in rig.backends() {
+                let reading = backend.reading();
+                assert!(reading.is_sealed() || !reading.is_draining(), "{backend:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_second_rollout_is_told_who_is_before_it_or_waits() {
     on_a_standing_clock(async {
         let rig = Rig::new().await;
