@@ -3,9 +3,19 @@
 
 use serde_json::{Value, json};
 
-use crate::support::pair::pair;
 use crate::support::traffic::{Traffic, assert_all_good};
 use crate::support::{App, Proxy, Setup, get, shipped, within};
+
+/// Probes that a busy machine does not fail: a verdict would take a rollout back.
+const STEADY: &str = "health: {http: /up, interval: 500ms, timeout: 500ms, rise: 1, fall: 2}";
+
+/// A proxy before two healthy apps, `a` and `b`.
+async fn pair() -> (App, App, Proxy) {
+    let (a, b) = (App::start("a").await, App::start("b").await);
+    let proxy = Proxy::start(Setup::web_with(&[("a", &a), ("b", &b)], STEADY)).await;
+    proxy.until_healthy(&["a", "b"]).await;
+    (a, b, proxy)
+}
 
 /// A rollout of `c` for `a` and `b`, with short clocks; `more` goes over it.
 fn c_for_all(c: &App, more: &Value) -> String {
@@ -221,7 +231,7 @@ async fn a_crash_of_the_proxy_leaves_the_old_set_or_the_new_and_the_history_says
             App::start("b").await,
             App::start("c").await,
         );
-        let mut setup = Setup::web(&[("a", &a), ("b", &b)]);
+        let mut setup = Setup::web_with(&[("a", &a), ("b", &b)], STEADY);
         setup.state = true;
         let mut proxy = Proxy::start(setup).await;
         proxy.until_healthy(&["a", "b"]).await;
@@ -268,11 +278,11 @@ async fn a_reload_that_would_take_a_part_of_a_rollout_is_refused_as_a_whole() {
         App::start("b").await,
         App::start("c").await,
     );
-    let mut proxy = Proxy::start(Setup::web(&[("a", &a), ("b", &b)])).await;
+    let mut proxy = Proxy::start(Setup::web_with(&[("a", &a), ("b", &b)], STEADY)).await;
     proxy.until_healthy(&["a", "b"]).await;
     let begun = later(&proxy, c_for_all(&c, &json!({"bake": "1s"})));
     until_phase(&proxy, "bake").await;
-    proxy.rewrite(Setup::web(&[("a", &a)]));
+    proxy.rewrite(Setup::web_with(&[("a", &a)], STEADY));
     let refused = proxy.admin("POST", "/v1/reload").await.json();
     assert_eq!(refused["outcome"], "refused");
     let message = refused["message"].as_str().unwrap();
@@ -290,7 +300,7 @@ async fn a_reload_that_would_take_a_part_of_a_rollout_is_refused_as_a_whole() {
 async fn a_rollback_to_a_set_on_standby_moves_new_requests_at_once() {
     let (mut took, rounds) = (Vec::new(), if shipped().is_some() { 50 } else { 5 });
     let (a, b) = (App::start("a").await, App::start("b").await);
-    let mut setup = Setup::web(&[("a", &a), ("b", &b)]);
+    let mut setup = Setup::web_with(&[("a", &a), ("b", &b)], STEADY);
     setup.state = true;
     let proxy = Proxy::start(setup).await;
     proxy.until_healthy(&["a", "b"]).await;
