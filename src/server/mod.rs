@@ -79,6 +79,8 @@ pub fn run(path: &Path) -> Result<(), StartError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    // What the file says is what a reload is compared with, not what the machine makes of it.
+    let said = config.clone();
     limits::keep_a_reserve(&mut config.client);
     let admin_tcp = config.admin.tcp.as_ref().map(|tcp| tcp.address);
     let sockets = Sockets::bind(&config.listeners, admin_tcp, config.metrics)?;
@@ -88,7 +90,7 @@ pub fn run(path: &Path) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|error| format!("no threads: {error}"))?;
-    let ended = runtime.block_on(serve(path, config, sockets));
+    let ended = runtime.block_on(serve((path, said), config, sockets));
     // Whatever still runs there is of no interest to any client.
     runtime.shutdown_background();
     ended
@@ -126,7 +128,11 @@ impl Shared {
     }
 }
 
-async fn serve(path: &Path, config: Config, sockets: Sockets) -> Result<(), StartError> {
+async fn serve(
+    (path, said): (&Path, Config),
+    config: Config,
+    sockets: Sockets,
+) -> Result<(), StartError> {
     let mut signals = Signals::install().map_err(|error| format!("signals: {error}"))?;
     let shared = Shared::new();
     let tokens = load_tokens(&config)?;
@@ -139,11 +145,7 @@ async fn serve(path: &Path, config: Config, sockets: Sockets) -> Result<(), Star
         pools: Arc::clone(&shared.pools),
         events: Arc::clone(&shared.events),
         store,
-        source: Box::new(ConfigSource::new(
-            path.to_path_buf(),
-            config.clone(),
-            tokens.clone(),
-        )),
+        source: Box::new(ConfigSource::new(path.to_path_buf(), said, tokens.clone())),
         resolver: Box::new(Resolver),
     });
     // Names may take seconds to resolve; who wants to end the process meanwhile need not wait.
@@ -336,9 +338,7 @@ async fn open_state(
     };
     let opened = tokio::task::spawn_blocking(move || {
         let state = StateFile::open(path);
-        state
-            .check()
-            .map_err(|error| format!("state.file: {error}"))?;
+        state.check().map_err(|error| error.to_string())?;
         let loaded = state.load();
         Ok::<_, String>((state, loaded))
     });

@@ -123,6 +123,23 @@ async fn a_pool_that_the_file_lost_goes_when_its_last_request_is_done() {
     .await;
 }
 
+/// What the limit on open files makes of the file was taken for a change of it.
+#[tokio::test]
+async fn a_reload_of_a_file_that_has_not_changed_warns_of_nothing() {
+    let a = App::start("a").await;
+    let mut setup = Setup::web(&[("a", &a)]);
+    setup.extra = "client: {connections_max: 1000000}\n".into();
+    let proxy = Proxy::start(setup).await;
+    assert!(
+        proxy.log().contains("limit on open files"),
+        "{}",
+        proxy.log()
+    );
+    let reloaded = proxy.admin("POST", "/v1/reload").await.json();
+    assert_eq!(reloaded["outcome"], "done");
+    assert!(reloaded["warnings"].is_null(), "{reloaded}");
+}
+
 #[tokio::test]
 async fn sighup_reloads() {
     let (a, b) = (App::start("a").await, App::start("b").await);
