@@ -1,6 +1,7 @@
 //! Answers in words: what is data for stdout, what is said on stderr.
 
 use super::rollout;
+use crate::outcome::Outcome;
 use crate::report::{Answer, BackendStatus, ExchangeStatus};
 
 /// Exchanges listed under a message at most; more would push the message off the screen.
@@ -34,7 +35,8 @@ pub(super) fn answer(answer: &Answer) -> Words {
     if let Some(drain) = &answer.drain {
         let cut = drain.cut_requests + drain.cut_tunnels;
         words.err.extend(listed("cut", &drain.cut, cut));
-        if !is_success {
+        // One that was brought back holds what it may.
+        if answer.outcome == Outcome::NotYet {
             let held = answer
                 .backend
                 .as_ref()

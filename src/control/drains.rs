@@ -107,12 +107,12 @@ impl Control {
                 let left = left.max(Duration::from_millis(1));
                 self.drained_answer(pool, &drain, left).await
             }
-            (Some(_), _) => self.answer(
-                Outcome::NotYet,
-                format!("{pool}/{} is not draining", member.id),
-                pool,
-                member.generation,
-            ),
+            (Some(_), _) => {
+                let name = format!("{pool}/{}", member.id);
+                let message = format!("{name} is not draining");
+                self.answer(Outcome::NotYet, message, pool, member.generation)
+                    .hint(format!("`tidegate drain {name}` begins it"))
+            }
             (None, _) => self.answer(
                 Outcome::Unknown,
                 format!("{pool}/{} was removed meanwhile", member.id),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::view::last_probe;
 use super::{ADD_WAIT, Actor, Control, Stop, deadline_in, now_millis};
 use crate::backend::{Backend, Generation, Health};
 use crate::drain;
@@ -245,13 +246,7 @@ impl Control {
             }
             Err(stop) => return self.stopped(stop, pool, None),
         }
-        let cause = backend.last_probe().map_or_else(
-            || "no probe has ended".to_owned(),
-            |report| match report.result {
-                Ok(seen) => format!("last probe: {seen}, but not enough in a row"),
-                Err(cause) => format!("last probe: {cause}"),
-            },
-        );
+        let cause = last_probe(&backend);
         let message =
             format!("{name} did not get healthy within {wait:.0?} ({cause}); it was removed");
         if let Err(stop) = self.forget(&mut model, Some(actor), pool, member).await {
@@ -436,10 +431,15 @@ impl Control {
                     _ => (Outcome::Refused, format!("{name} was taken out meanwhile")),
                 }
             }
-            Some(false) => (
-                Outcome::NotHealthyYet,
-                format!("{name} is not healthy after {wait:.0?}"),
-            ),
+            Some(false) => {
+                let backend = self.backend(pool, member.generation);
+                let cause = backend.map(|backend| format!(" ({})", last_probe(&backend)));
+                let cause = cause.unwrap_or_default();
+                (
+                    Outcome::NotHealthyYet,
+                    format!("{name} is not healthy after {wait:.0?}{cause}"),
+                )
+            }
             None => (Outcome::Unknown, format!("{name} was removed meanwhile")),
         };
         self.answer(outcome, message, pool, member.generation)

@@ -186,7 +186,9 @@ impl Control {
         };
         let wait = self.patience(pool, &call.drain);
         match begun {
-            Begun::Course(course) if wait.is_zero() => self.begun_answer(pool, course.number()),
+            Begun::Course(course) if wait.is_zero() => {
+                self.begun_answer(pool, course.number(), "has begun")
+            }
             Begun::Course(course) => {
                 let for_what = match call.canary {
                     Some(_) => Waiting::ForCanary,

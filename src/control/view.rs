@@ -133,6 +133,15 @@ impl Control {
     }
 }
 
+/// What the last probe of a backend that is not healthy saw, in words.
+pub(super) fn last_probe(backend: &Backend) -> String {
+    match backend.last_probe().map(|report| report.result) {
+        None => "no probe has ended".to_owned(),
+        Some(Ok(seen)) => format!("last probe: {seen}, but not enough in a row"),
+        Some(Err(cause)) => format!("last probe: {cause}"),
+    }
+}
+
 fn serving(pool: &Pool) -> Vec<Serving> {
     let eligible = pool.entries.iter().filter(|entry| entry.is_eligible());
     eligible

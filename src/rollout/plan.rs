@@ -69,7 +69,7 @@ pub enum NoPlan {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Another one is under way.
-    #[error("{kind} {number} of {pool} is under way: {phase}, by {actor}, since {since}")]
+    #[error("{kind} {number} of {pool} is under way: {phase}, by {actor}, begun {since} ago")]
     UnderWay {
         /// The pool.
         pool: PoolName,
@@ -198,7 +198,10 @@ pub fn not_under_way(pool: &PoolName, of: &PoolModel, now: UnixMillis) -> Result
         phase: rollout.phase.as_str(),
         actor: rollout.actor.clone(),
         begun: rollout.begun,
-        since: format!("{age}s"),
+        since: match age {
+            ..120 => format!("{age}s"),
+            _ => format!("{}m{:02}s", age / 60, age % 60),
+        },
     })
 }
 

@@ -48,7 +48,9 @@ impl Control {
             }
             let wait = wait.unwrap_or_else(|| control.patience(&pool, &Default::default()));
             match control.course(&pool) {
-                Some(course) if wait.is_zero() => control.begun_answer(&pool, course.number()),
+                Some(course) if wait.is_zero() => {
+                    control.begun_answer(&pool, course.number(), "was promoted")
+                }
                 Some(course) => {
                     let for_what = Waiting::ForTheEnd;
                     control.course_answer(&pool, &course, for_what, wait).await
@@ -146,7 +148,7 @@ impl Control {
             Some(rollout) if matches!(rollout.phase, Phase::Canary(_)) => Ok(rollout.clone()),
             Some(rollout) => Err(refused(
                 format!(
-                    "{} {} of {pool} is no open canary: {}",
+                    "{} {} of {pool} has no open canary: it is in its {}",
                     rollout.kind.as_str(),
                     rollout.number,
                     rollout.phase.as_str()
@@ -333,10 +335,11 @@ impl Control {
                     "{pool}/{} is drained: the set before rollout {} is not there any more",
                     named.id, past.number
                 );
+                let add = past.old.iter();
+                let add = add.map(|named| format!("--add {}={} ", named.id, named.address));
                 let hint = format!(
-                    "start it and roll it out: `tidegate rollout {pool} --add {}={} --replace {}`",
-                    named.id,
-                    named.address,
+                    "start what is gone and roll it out: `tidegate rollout {pool} {}--replace {}`",
+                    add.collect::<String>(),
                     ids(&past.new).replace(", ", ",")
                 );
                 return refused(message, hint);

@@ -10,6 +10,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::course::{Course, Decision, Reached};
 use crate::backend::{Backend, Health, Tally};
+use crate::control::drains::count;
+use crate::control::view::last_probe;
 use crate::control::{Control, deadline_in};
 use crate::drain::{Drain, End};
 use crate::outcome::Outcome;
@@ -19,7 +21,7 @@ use crate::report::Answer;
 use crate::rollout::bake::{Shares, share};
 use crate::rollout::plan::{Coming, NoPlan, Plan};
 use crate::rollout::steps;
-use crate::spec::PoolName;
+use crate::spec::{BackendId, PoolName};
 
 use super::RolloutCall;
 
@@ -43,9 +45,17 @@ struct Out {
     was_waited_for: bool,
     /// How long the longest of the drains took, if all have ended.
     drained_in_ms: Option<u64>,
+    /// Each of them, and how it ended.
+    each: Vec<(BackendId, TakenOut)>,
 }
 
 impl Out {
+    /// Those that ended so, in a row.
+    fn that(&self, is_it: impl Fn(TakenOut) -> bool) -> Vec<&str> {
+        let each = self.each.iter().filter(|(_, how)| is_it(*how));
+        each.map(|(id, _)| id.as_str()).collect()
+    }
+
     /// The outcome for those who wanted them out, and the words.
     fn in_words(&self, ids: &str, drains: &[Arc<Drain>]) -> (Outcome, String) {
         let drained = |how: &str, outcome| match self.is_safe {
@@ -59,15 +69,45 @@ impl Out {
         match self.how {
             TakenOut::None | TakenOut::Standby => (Outcome::Done, format!("{ids} on standby")),
             TakenOut::Clean => drained("clean", Outcome::Clean),
-            TakenOut::Forced => drained("forced", Outcome::Forced),
-            TakenOut::Restored => (Outcome::Restored, format!("{ids}: brought back")),
+            TakenOut::Forced => drained(&format!("forced{}", cut_of(drains)), Outcome::Forced),
+            TakenOut::Restored => {
+                let back = self.that(|how| how == TakenOut::Restored).join(", ");
+                let gone = self.that(|how| how < TakenOut::Restored).join(", ");
+                let gone = match gone.is_empty() {
+                    true => String::new(),
+                    false => format!(", {gone} drained"),
+                };
+                (Outcome::Restored, format!("{back} brought back{gone}"))
+            }
             TakenOut::Draining => {
                 let left = left_of(drains);
                 match self.was_waited_for {
-                    true => (Outcome::NotYet, format!("{ids} not drained yet: {left}")),
-                    false => (Outcome::Begun, format!("{ids} draining: {left}")),
+                    true => (Outcome::NotYet, format!("not drained yet: {left}")),
+                    false => (Outcome::Begun, format!("draining: {left}")),
                 }
             }
+        }
+    }
+
+    /// What to do next about those that were to go and have not.
+    fn hint(&self, pool: &PoolName) -> Option<String> {
+        let back = self.that(|how| how == TakenOut::Restored);
+        match self.how {
+            TakenOut::Draining => {
+                let left = self.that(|how| how == TakenOut::Draining);
+                let first = left.first()?;
+                Some(format!(
+                    "the drain goes on; `tidegate wait {pool}/{first} --for drained` waits for it"
+                ))
+            }
+            TakenOut::Restored if back.len() == 1 => {
+                Some(format!("do not kill {}: it is in use again", back[0]))
+            }
+            TakenOut::Restored => Some(format!(
+                "do not kill {}: they are in use again",
+                back.join(", ")
+            )),
+            _ => None,
         }
     }
 }
@@ -82,12 +122,10 @@ pub(super) fn ids(named: &[Named]) -> String {
 pub(super) fn probe_of(backend: &Backend) -> String {
     let id = backend.id();
     match backend.last_probe() {
-        None => format!("{id} (no probe has ended)"),
-        Some(report) => match report.result {
-            Ok(seen) if backend.health() == Health::Healthy => format!("{id} ({seen})"),
-            Ok(seen) => format!("{id} (last probe: {seen}, but not enough in a row)"),
-            Err(cause) => format!("{id} (last probe: {cause})"),
-        },
+        Some(report) if backend.health() == Health::Healthy => {
+            format!("{id} ({})", report.result.unwrap_or_else(|cause| cause))
+        }
+        _ => format!("{id} ({})", last_probe(backend)),
     }
 }
 
@@ -95,12 +133,9 @@ pub(super) fn probe_of(backend: &Backend) -> String {
 pub(super) fn share_words(rollout: &Rollout, shares: &Shares) -> String {
     let of = |named: &[Named], tally: Tally| {
         let percent = share(tally) * 100.0;
-        format!(
-            "{} {} of {} ({percent:.1}%)",
-            ids(named),
-            tally.errors,
-            tally.answers
-        )
+        let ids: Vec<&str> = named.iter().map(|named| named.id.as_str()).collect();
+        let (ids, Tally { answers, errors }) = (ids.join("+"), tally);
+        format!("{ids} {errors} of {answers} ({percent:.1}%)")
     };
     let new = of(&rollout.new, shares.new);
     match rollout.old.is_empty() {
@@ -189,8 +224,9 @@ impl Control {
         self.pool_answer(Outcome::Done, message, pool)
     }
 
-    pub(super) fn begun_answer(&self, pool: &PoolName, number: u64) -> Answer {
-        let message = format!("{pool}: rollout {number} has begun");
+    /// The answer of one who does not wait.
+    pub(super) fn begun_answer(&self, pool: &PoolName, number: u64, what: &str) -> Answer {
+        let message = format!("{pool}: rollout {number} {what}");
         let mut answer = self.pool_answer(Outcome::Begun, message, pool);
         answer.rollout = self.status_now(pool);
         answer.hint(format!("`tidegate status {pool}` shows how it goes"))
@@ -279,34 +315,34 @@ impl Control {
                 }
             };
             let message = format!("{pool}: {new} in service{end}");
-            let answer = self.pool_answer(outcome, message, pool);
-            match outcome {
-                Outcome::NotYet => answer.hint(format!(
-                    "the new ones serve, the drain goes on; `tidegate wait {pool}/{} --for drained` waits for it",
-                    past.old.first().map_or("ID", |named| named.id.as_str())
+            let mut answer = self.pool_answer(outcome, message, pool);
+            answer.hint = match out.how {
+                TakenOut::Standby => Some(format!(
+                    "`tidegate rollback {pool}` brings {old} back at once"
                 )),
-                Outcome::Restored => answer.hint("do not kill it: it serves again"),
-                Outcome::Done if out.how == TakenOut::Standby => {
-                    answer.hint(format!("`tidegate rollback {pool}` brings {old} back at once"))
-                }
-                _ => answer,
-            }
+                _ => out.hint(pool),
+            };
+            answer
         } else {
             let rest = match out.how {
                 TakenOut::Draining => format!("; not drained yet: {}", left_of(&decision.drains)),
                 _ => String::new(),
             };
-            let message = format!(
-                "{kind} {number} of {pool} {}: {}{rest}",
-                past.decided.as_str(),
-                past.cause
-            );
-            let serves = match past.old.is_empty() {
-                true => "nothing of it is left".to_owned(),
-                false => format!("nothing of it is left; who served before serves: {old}"),
+            let (decided, cause) = (past.decided.as_str(), &past.cause);
+            let message = match cause.starts_with(decided) {
+                true => format!("{kind} {number} of {pool} {cause}{rest}"),
+                false => format!("{kind} {number} of {pool} {decided}: {cause}{rest}"),
             };
-            self.pool_answer(Outcome::Failed, message, pool)
-                .hint(serves)
+            let left = match out.how {
+                TakenOut::Clean | TakenOut::Forced => Some("nothing of it is left".to_owned()),
+                TakenOut::Standby => Some(format!("{new} on standby")),
+                _ => out.hint(pool),
+            };
+            let serves = (!past.old.is_empty()).then(|| format!("who served before serves: {old}"));
+            let hints: Vec<String> = left.into_iter().chain(serves).collect();
+            let mut answer = self.pool_answer(Outcome::Failed, message, pool);
+            answer.hint = (!hints.is_empty()).then(|| hints.join("; "));
+            answer
         };
         answer.safe_to_kill = out.is_safe && past.decided == Decided::Moved;
         self.attach(&mut answer, pool, decision, &out).await;
@@ -333,6 +369,7 @@ impl Control {
         };
         let message = format!("{pool}: rollout {number} was taken back; {serves}{end}");
         let mut answer = self.pool_answer(outcome, message, pool);
+        answer.hint = out.hint(pool);
         answer.safe_to_kill = out.is_safe;
         self.attach(&mut answer, pool, decision, &out).await;
         answer
@@ -364,6 +401,7 @@ impl Control {
             true => TakenOut::None,
             false => past.taken_out.min(TakenOut::Standby),
         };
+        let mut each = Vec::new();
         for named in past.out() {
             let of = |drain: &&Arc<Drain>| drain.backend().generation() == named.generation;
             let ended = match (named.ended, decision.drains.iter().find(of)) {
@@ -378,6 +416,7 @@ impl Control {
                 (None, None) => TakenOut::Clean,
             };
             how = how.max(ended);
+            each.push((named.id.clone(), ended));
         }
         if past.decided != Decided::Moved && matches!(how, TakenOut::Clean | TakenOut::Forced) {
             let until = Instant::now() + FORGET_WAIT;
@@ -395,6 +434,7 @@ impl Control {
             is_safe,
             was_waited_for: !wait.is_zero(),
             drained_in_ms: took.and_then(|took| u64::try_from(took.as_millis()).ok()),
+            each,
         }
     }
 }
@@ -404,7 +444,22 @@ fn left_of(drains: &[Arc<Drain>]) -> String {
     let going_on = drains.iter().filter(|drain| drain.end().is_none());
     let left = going_on.map(|drain| {
         let held = crate::control::drains::left(drain.backend());
-        format!("{}: {held}", drain.backend().id())
+        format!("{} ({held})", drain.backend().id())
     });
-    left.collect::<Vec<_>>().join("; ")
+    left.collect::<Vec<_>>().join(", ")
+}
+
+/// What the drains have cut, in words; nothing where that is not known any more.
+fn cut_of(drains: &[Arc<Drain>]) -> String {
+    let cuts = drains.iter().map(|drain| drain.cuts());
+    let (requests, tunnels) = cuts.fold((0, 0), |(requests, tunnels): (u32, u32), cuts| {
+        (
+            requests.saturating_add(cuts.requests),
+            tunnels.saturating_add(cuts.tunnels),
+        )
+    });
+    match (requests, tunnels) {
+        (0, 0) => String::new(),
+        _ => format!(", {} cut", count(requests, tunnels)),
+    }
 }

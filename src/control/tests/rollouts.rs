@@ -201,7 +201,7 @@ fn a_share_of_errors_in_the_bake_brings_the_old_ones_back() {
         let answer = rollout.await.unwrap();
         assert_eq!(
             answer.message,
-            "rollout 1 of web reverted: too many errors: c 5 of 100 (5.0%), a, b 0 of 0 (0.0%)"
+            "rollout 1 of web reverted: too many errors: c 5 of 100 (5.0%), a+b 0 of 0 (0.0%)"
         );
         let errors = answer.rollout.unwrap().errors.unwrap();
         assert_eq!((errors.new_answers, errors.new_errors), (100, 5));
@@ -279,7 +279,7 @@ fn an_abort_leaves_the_old_ones_whatever_the_phase() {
             let told = rollout.await.unwrap();
             match phase {
                 "canary" => assert_eq!(told.outcome, Outcome::Done),
-                _ => assert_eq!(told.message, "rollout 1 of web aborted: aborted by test"),
+                _ => assert_eq!(told.message, "rollout 1 of web aborted by test"),
             }
             assert_eq!(rig.with(Intent::Active), ["a", "b"]);
             assert_eq!(rig.control.pool_status(&web()).unwrap().backends.len(), 2);
@@ -372,7 +372,7 @@ fn a_set_that_was_kept_comes_back_at_once() {
         assert_eq!(
             gone.hint.as_deref(),
             Some(
-                "start it and roll it out: `tidegate rollout web --add c=127.0.0.1:3 --replace a,b`"
+                "start what is gone and roll it out: `tidegate rollout web --add c=127.0.0.1:3 --replace a,b`"
             )
         );
     });
@@ -421,7 +421,7 @@ fn a_second_rollout_is_told_who_is_before_it_or_waits() {
         second.add = vec![incoming("d", 9)];
         let refused = rig.begin(second.clone()).await.unwrap();
         assert_eq!(refused.outcome, Outcome::Refused);
-        let message = "rollout 1 of web is under way: gate, by test, since";
+        let message = "rollout 1 of web is under way: gate, by test, begun";
         assert!(refused.message.starts_with(message), "{}", refused.message);
         second.lock_wait = Duration::from_secs(3600);
         let waits = rig.begin(second);
