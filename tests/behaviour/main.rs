@@ -36,6 +36,7 @@ mod house;
 mod interim;
 mod kept;
 mod metrics;
+mod outcomes;
 mod pause;
 mod pause_ends;
 mod reload;

@@ -7,6 +7,7 @@ pub mod pair;
 pub mod refusal;
 pub mod script;
 pub mod traffic;
+pub mod typed;
 pub mod websocket;
 pub mod witness;
 
@@ -23,6 +24,7 @@ use tokio::net::{TcpStream, UnixStream};
 pub use app::App;
 pub use http::{End, Message, Wire, assert_drain_closed, get, post};
 pub use script::Script;
+pub use typed::Typed;
 pub use witness::Witness;
 
 /// One script, alone in pool `web`, behind a proxy with one worker: connections to backends are kept by
