@@ -88,8 +88,11 @@ def run(tests):
         if not results and "could not compile" in stderr:
             print(stderr[-2000:], file=sys.stderr)
             return None
+        # One that took the whole process down has no result.
+        is_dead = cargo.returncode != 0
         failed |= {f"{kind} {path}" for path in paths
-                   if results.get(path) == "FAILED" or path in listed}
+                   if results.get(path) == "FAILED" or path in listed
+                   or (is_dead and path not in results)}
     return failed
 
 
