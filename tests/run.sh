@@ -13,8 +13,8 @@ cd "$(dirname "$0")/.."
 root=$PWD
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
-readonly all_steps=(tools fmt clippy build unit behaviour model mutations fuzz doc scripts prometheus go latency rolling deploys servers flat slow
-  soak beside differential)
+readonly all_steps=(tools fmt clippy build unit behaviour model mutations fuzz doc scripts packaging prometheus go latency rolling deploys
+  strategies servers flat slow soak beside differential)
 tier=ci
 steps=()
 for argument in "$@"; do
@@ -45,7 +45,7 @@ tools() {
   local packages=() as_root=() pair
   for pair in cmake:cmake cc:build-essential make:build-essential c++:g++ go:golang-go shellcheck:shellcheck \
     promtool:prometheus curl:curl ss:iproute2 flock:util-linux slowhttptest:slowhttptest python3:python3 \
-    nginx:nginx haproxy:haproxy node:nodejs; do
+    nginx:nginx haproxy:haproxy node:nodejs jq:jq systemd-analyze:systemd; do
     PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
   done
   python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
@@ -105,6 +105,8 @@ scripts() {
   shellcheck "${files[@]}"
 }
 
+packaging() { tests/scripts/packaging_test.sh; }
+
 prometheus() {
   promtool check rules deploy/prometheus/tidegate.rules.yml
   promtool test rules deploy/prometheus/tidegate.rules.test.yml
@@ -131,6 +133,12 @@ deploys() {
   local count=10
   [[ $tier == ci ]] || count=50
   TIDEGATE=$target/release/tidegate DEPLOYS=$count tests/scripts/deploy_test.sh
+}
+
+strategies() {
+  local count=2
+  [[ $tier == ci ]] || count=10
+  TIDEGATE=$target/release/tidegate ROUNDS=$count tests/scripts/strategies_test.sh
 }
 
 servers() {

@@ -132,9 +132,9 @@ KINDS = [
 class Instance(process.Process):
     """One instance of a server, from its start to its exit."""
 
-    def __init__(self, kind, tools, id, folder):
+    def __init__(self, kind, tools, id, folder, port=None):
         self.kind, self.id, self.folder = kind, id, folder
-        self.port = process.free_port()
+        self.port = port or process.free_port()
         command, environment = kind.command(tools, id, self.port, folder)
         super().__init__(f"{kind.name} {id}", command, folder / f"{id}.log", environment)
 

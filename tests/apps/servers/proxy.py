@@ -21,12 +21,19 @@ routes: [{{pool: web}}]
 """
 
 
+def config_of(folder, first):
+    return CONFIG.format(host=HOST, folder=folder, id=first.id, address=first.address)
+
+
 class Proxy(Process):
-    def __init__(self, tools, folder, first):
+    """Its admin socket must be `admin.sock` in the folder."""
+
+    def __init__(self, tools, folder, config):
         self.binary, self.folder = tools.tidegate, folder
-        config = folder / "tidegate.yaml"
-        config.write_text(CONFIG.format(host=HOST, folder=folder, id=first.id, address=first.address))
-        super().__init__("tidegate", [self.binary, "run", "-c", config], folder / "tidegate.log")
+        self.admin = f"unix:{folder}/admin.sock"
+        file = folder / "tidegate.yaml"
+        file.write_text(config)
+        super().__init__("tidegate", [self.binary, "run", "-c", file], folder / "tidegate.log")
 
     def wait_until_healthy(self, first):
         self.wait_for(f"{first.id} is healthy", lambda: self.is_eligible(first.id))
@@ -35,7 +42,7 @@ class Proxy(Process):
     def call(self, *words):
         """A verb of the command line: exit code and document."""
         done = subprocess.run(
-            [self.binary, *words, "--json", "--admin", f"unix:{self.folder}/admin.sock"],
+            [self.binary, *words, "--json", "--admin", self.admin],
             capture_output=True, text=True, timeout=CALL_SECONDS_MAX,
         )
         return done.returncode, json.loads(done.stdout or "{}")
@@ -73,16 +80,16 @@ DRAIN_SECONDS_MAX = 15  # it is told when to end; the duration is for the case t
 
 
 class Load(Process):
-    def __init__(self, tools, folder, proxy, kind, drains):
+    def __init__(self, tools, folder, proxy, kind, drains, *options, rates=kinds.RATES):
         self.result_file = folder / "load.json"
         self.windows_file = folder / "windows"
         self.table_file = folder / "load.txt"
-        self.rates = {name: rate for name, rate in kinds.RATES.items() if name not in kind.without}
+        self.rates = {name: rate for name, rate in rates.items() if name not in kind.without}
         super().__init__("load", [
             tools.load, "-target", f"http://{proxy.address}", "-cap", CAP, *SHAPE, "-seeds", kinds.SEEDS,
             "-rate", ",".join(f"{name}={rate}" for name, rate in self.rates.items()),
             "-duration", f"{60 + drains * DRAIN_SECONDS_MAX}s",
-            "-windows", self.windows_file, "-json", self.result_file,
+            "-windows", self.windows_file, "-json", self.result_file, *options,
         ], folder / "load.log", stdout=self.table_file)
 
     def mark(self, word):

@@ -108,7 +108,7 @@ class Server:
         """The first instance, the proxy in front of it, and the load."""
         first = self.instance()
         first.wait_until_ready()
-        front = self.start(proxy.Proxy(self.tools, self.folder, first))
+        front = self.start(proxy.Proxy(self.tools, self.folder, proxy.config_of(self.folder, first)))
         front.wait_until_healthy(first)
         load = self.start(proxy.Load(self.tools, self.folder, front, self.kind, self.arguments.drains))
         time.sleep(LOAD_SECONDS)
