@@ -23,7 +23,7 @@ pub enum Outcome {
     Restored,
     /// The operation would not be safe, and was not forced.
     Refused,
-    /// An add or a rollout did not get healthy, or was taken back; nothing of it is left.
+    /// An add or a rollout did not get healthy or was taken back; who served before serves.
     Failed,
     /// No such pool or backend.
     Unknown,
@@ -98,7 +98,7 @@ const TABLE: [Row; 14] = [
         "failed",
         409,
         5,
-        "an add or a rollout did not get healthy, or was taken back; nothing of it is left",
+        "an add or a rollout did not get healthy or was taken back; who served before serves",
     ),
     row(
         Outcome::Unknown,

@@ -43,6 +43,7 @@ mod reload;
 mod remove;
 mod retry;
 mod rollout;
+mod rollout_kills;
 mod smuggling;
 mod state;
 mod stop;

@@ -7,7 +7,6 @@
 mod backends;
 mod everywhere;
 mod leaving;
-mod mask;
 mod pausing;
 mod rollouts;
 mod shown;
@@ -25,8 +24,8 @@ use serde_json::Value;
 use tidegate::cli;
 use tidegate::outcome::Outcome;
 
+use crate::support::mask::masked;
 use crate::support::{App, Proxy, Setup, Typed, said};
-use mask::masked;
 
 /// How a verb comes to one of its outcomes.
 pub struct Case {

@@ -72,7 +72,7 @@ async fn a_rollout_moves_the_traffic_and_loses_nothing() {
     assert_eq!(answer["safe_to_kill"], true);
     assert_eq!(ids(&answer["serving"]), ["c"]);
     let after = std::time::Instant::now();
-    traffic.more(20).await;
+    traffic.goes_on_for(20).await;
     let seen = traffic.stop().await;
     assert_all_good(&seen);
     let late = seen.iter().filter(|one| one.at > after);
@@ -134,7 +134,7 @@ async fn a_new_version_that_crashes_in_the_bake_is_taken_back_and_no_new_request
         (&added["state"], &added["safe_to_kill"]),
         (&json!("removed"), &json!(true))
     );
-    traffic.more(20).await;
+    traffic.goes_on_for(20).await;
     assert_all_good(&traffic.stop().await);
 }
 
@@ -157,7 +157,7 @@ async fn a_new_version_that_crashes_as_a_whole_is_bridged_beyond_the_tries_of_a_
     let answer = within("the rollout to be taken back", begun).await.unwrap();
     assert_eq!(answer["outcome"], "failed", "{answer}");
     assert_eq!(ids(&pool(&proxy).await["backends"]), ["a", "b"]);
-    traffic.more(20).await;
+    traffic.goes_on_for(20).await;
     assert_all_good(&traffic.stop().await);
 }
 

@@ -7,7 +7,8 @@ use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use super::rollouts::words;
-use super::{Case, Three, Way, case, masked, pair, provoke};
+use super::{Case, Three, Way, case, pair, provoke};
+use crate::support::mask::masked;
 use crate::support::{App, Proxy, Setup, Typed, said, within};
 
 pub const CASES: &[Case] = &[

@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod http;
+pub mod mask;
 pub mod pair;
 pub mod refusal;
 pub mod script;
@@ -411,6 +412,12 @@ impl Proxy {
     pub async fn crash_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.launch().await;
+    }
+
+    /// Waits for its end, and starts it anew in the same folder.
+    pub async fn end_and_restart(&mut self) {
+        self.ended().await;
         self.launch().await;
     }
 }

@@ -59,11 +59,11 @@ impl Traffic {
         }
     }
 
-    /// Waits for so many more answers.
-    pub async fn more(&self, answers: usize) {
-        let until = self.answered.load(Ordering::SeqCst) + answers;
-        within("answers to the traffic", async {
-            while self.answered.load(Ordering::SeqCst) < until {
+    /// Waits until so many more were answered.
+    pub async fn goes_on_for(&self, many: usize) {
+        let end = self.answered.load(Ordering::SeqCst) + many;
+        within("more answers", async {
+            while self.answered.load(Ordering::SeqCst) < end {
                 tokio::time::sleep(PAUSE).await;
             }
         })
