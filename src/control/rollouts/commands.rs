@@ -79,7 +79,8 @@ impl Control {
         .await
     }
 
-    /// Takes back what is under way, or brings back the set before the last rollout.
+    /// Takes back what is under way, or brings back the set before the last rollout. Asked again it
+    /// does nothing more.
     pub async fn rollback(
         self: &Arc<Self>,
         actor: Actor,
@@ -257,6 +258,17 @@ impl Control {
         if of.rollout.is_some() {
             let how = "rolled back";
             return self.abort_under_way(actor, &mut model, pool, how).await;
+        }
+        // Asked again, it is the same rollback and no step forward to what was taken back.
+        let serves = |named: &Named| {
+            let member = model.member(pool, named.generation);
+            member.is_some_and(|member| member.intent == Intent::Active)
+        };
+        if let Some(past) = steps::last_moved(of)
+            && past.kind == Kind::Rollback
+            && past.new.iter().all(serves)
+        {
+            return Ok(Arc::new(self.decision_of(pool, past.clone())));
         }
         let past = self.to_roll_back(pool, of)?;
         let back: Vec<Generation> = past.old.iter().map(|named| named.generation).collect();

@@ -233,7 +233,11 @@ impl Control {
                     (outcome, format!("; {end}"))
                 }
             };
-            let message = format!("{pool}: {new} in service{end}");
+            let message = match out.how {
+                // Those that came may be gone again by now.
+                TakenOut::Restored => format!("{pool}{}", end.replacen(';', ":", 1)),
+                _ => format!("{pool}: {new} in service{end}"),
+            };
             let mut answer = self.pool_answer(outcome, message, pool);
             answer.hint = match out.how {
                 TakenOut::Standby => Some(format!(

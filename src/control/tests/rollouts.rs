@@ -364,15 +364,33 @@ fn a_set_that_was_kept_comes_back_at_once() {
             "web: a, b in service; c drained: clean; safe to kill"
         );
         assert_eq!(rig.with(Intent::Active), ["a", "b"]);
+        let again = rig.control.rollback(actor(), web(), call).await;
+        assert_eq!(
+            (again.outcome, again.message),
+            (answer.outcome, answer.message)
+        );
+        assert_eq!(rig.with(Intent::Active), ["a", "b"]);
+        assert_eq!(rig.control.history(&web()).await.unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn a_set_that_is_drained_does_not_come_back_by_itself() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        let rollout = rig.under_way(c_for_all()).await;
+        rig.open().await;
+        assert_eq!(rollout.await.unwrap().outcome, Outcome::Clean);
+        let call = RollbackCall::default();
         let gone = rig.control.rollback(actor(), web(), call).await;
         assert_eq!(
             gone.message,
-            "web/c is drained: the set before rollout 2 is not there any more"
+            "web/a is drained: the set before rollout 1 is not there any more"
         );
         assert_eq!(
             gone.hint.as_deref(),
             Some(
-                "start what is gone and roll it out: `tidegate rollout web --add c=127.0.0.1:3 --replace a,b`"
+                "start what is gone and roll it out: `tidegate rollout web --add a=127.0.0.1:1 --add b=127.0.0.1:2 --replace c`"
             )
         );
     });
