@@ -234,8 +234,8 @@ impl Control {
                 }
             };
             let message = match out.how {
-                // Those that came may be gone again by now.
-                TakenOut::Restored => format!("{pool}{}", end.replacen(';', ":", 1)),
+                // Who brought them back may have taken the new ones out.
+                TakenOut::Restored => format!("{pool}: moved to {new}{end}"),
                 _ => format!("{pool}: {new} in service{end}"),
             };
             let mut answer = self.pool_answer(outcome, message, pool);

@@ -179,7 +179,7 @@ async fn restored(way: Way) {
     let is_drained = |b: &serde_json::Value| b["drained"] == true;
     three.proxy.until("b", "drained", is_drained).await;
     three.proxy.cli(&["ready", "web/a"]).await;
-    let err = "error: web: a brought back, b drained\n\
+    let err = "error: web: moved to c; a brought back, b drained\n\
         serving: a (127.0.0.1:PORT), c (127.0.0.1:PORT)\n\
         safe to kill: b (127.0.0.1:PORT)\ntook: gate T, bake T, drain T\n\
         hint: do not kill a: it is in use again\n";

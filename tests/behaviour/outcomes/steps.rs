@@ -168,7 +168,7 @@ async fn promote_restored(way: Way) {
     until_drained(&three.proxy, "b").await;
     three.proxy.cli(&["ready", "web/a"]).await;
     let err = format!(
-        "error: web: a brought back, b drained\n\
+        "error: web: moved to c; a brought back, b drained\n\
          serving: a (127.0.0.1:PORT), c (127.0.0.1:PORT)\n\
          safe to kill: b (127.0.0.1:PORT)\n{TOOK_CANARY}{KILL_NOT_A}"
     );
@@ -272,7 +272,9 @@ async fn rollback_restored(way: Way) {
     let (three, _held) = kept("").await;
     let rollback = way.types_later(&three.proxy, &ROLLBACK);
     restore_c(&three.proxy).await;
-    let err = format!("error: web: c brought back\n{SERVING_ALL}took: drain T\n{KILL_NOT_C}");
+    let err = format!(
+        "error: web: moved to a, b; c brought back\n{SERVING_ALL}took: drain T\n{KILL_NOT_C}"
+    );
     way.says(&rollback.ended().await, "", &err);
 }
 

@@ -268,9 +268,11 @@ async fn a_rollback_in_the_drain_is_told_to_who_waits_too() {
     for id in ["a", "b"] {
         proxy.until(id, "draining", is_draining).await;
     }
-    let (exit, out, err) = said(&proxy.cli(&["rollback", "web"]).await);
-    assert_eq!((exit, &*err), (0, ""));
-    let begin = "web: a, b in service; c drained: clean; safe to kill\n";
+    let held = proxy.fetch(get("/door"));
+    let in_c = (stage.c.entered().await, held);
+    let (exit, out, _) = said(&proxy.cli(&["rollback", "web", "--no-wait"]).await);
+    assert_eq!(exit, 0);
+    let begin = "web: a, b in service; draining: c (1 request in flight)\n";
     assert!(out.starts_with(begin), "{out}");
     let (exit, out, err) = said(&typed.ended().await);
     assert_eq!((exit, &*out), (8, ""));
@@ -278,13 +280,13 @@ async fn a_rollback_in_the_drain_is_told_to_who_waits_too() {
     let safe = "safe to kill: c (127.0.0.1:PORT)\n";
     assert_eq!(
         masked(&err).replace(safe, ""),
-        "error: web: a, b brought back\n\
+        "error: web: moved to c; a, b brought back\n\
          serving: a (127.0.0.1:PORT), b (127.0.0.1:PORT)\n\
          took: gate T, bake T, drain T\n\
          hint: do not kill a, b: they are in use again\n"
     );
     assert_eq!(stage.active().await, "a,b");
-    for (inside, answer) in [in_a, in_b] {
+    for (inside, answer) in [in_a, in_b, in_c] {
         inside.release("x").await;
         assert_eq!(answer.await.unwrap().unwrap().status(), 200);
     }
