@@ -412,17 +412,22 @@ impl Model {
 }
 
 /// Targets in the state file: addresses with literal IPs, in the same spelling as [`Address`].
-mod target_text {
+pub(super) mod target_text {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::spec::Target;
 
-    pub(super) fn serialize<S: Serializer>(target: &Target, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::pool) fn serialize<S: Serializer>(
+        target: &Target,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_str(target)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Target, D::Error> {
+    pub(in crate::pool) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Target, D::Error> {
         let text = String::deserialize(from)?;
         match text.strip_prefix("unix:") {
             Some(path) => Ok(Target::Unix(path.into())),

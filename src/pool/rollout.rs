@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{PoolModel, UnixMillis};
 use crate::backend::Generation;
-use crate::spec::{Address, BackendId, DrainSpec, RolloutSpec, Share};
+use crate::spec::{Address, BackendId, DrainSpec, RolloutSpec, Share, Target};
 
 /// Records kept of a pool; the oldest goes first. At ten deploys a day it is ten days.
 pub const HISTORY_MAX: usize = 100;
@@ -94,6 +94,9 @@ pub struct Named {
     pub generation: Generation,
     /// As the operator wrote it.
     pub address: Address,
+    /// What that was resolved to: two spellings may be one process.
+    #[serde(with = "super::model::target_text")]
+    pub target: Target,
     /// It was in the pool, on standby, before the rollout: it goes back there and is not removed.
     #[serde(default)]
     pub was_here: bool,

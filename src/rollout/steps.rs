@@ -319,6 +319,7 @@ fn named(model: &Model, pool: &PoolName, generation: Generation, was_here: bool)
         id: member.id.clone(),
         generation,
         address: member.address.clone(),
+        target: member.target.clone(),
         was_here,
         ended: None,
     })

@@ -11,7 +11,7 @@ use crate::control::{Control, deadline_in};
 use crate::drain::{Drain, End};
 use crate::outcome::Outcome;
 use crate::pool::rollout::{Decided, TakenOut};
-use crate::spec::{BackendId, PoolName};
+use crate::spec::PoolName;
 
 /// How long an answer waits, once all is drained, for what was to be forgotten to be so.
 const FORGET_WAIT: Duration = Duration::from_secs(5);
@@ -25,14 +25,21 @@ pub(super) struct Out {
     /// How long the longest of the drains took, if all have ended.
     pub(super) drained_in_ms: Option<u64>,
     /// Each of them, and how it ended.
-    each: Vec<(BackendId, TakenOut)>,
+    each: Vec<(String, TakenOut)>,
+    /// Drains that are not theirs and go on, of earlier generations of their processes.
+    beside: Vec<Arc<Drain>>,
 }
 
 impl Out {
     /// Those that ended so, in a row.
     fn that(&self, is_it: impl Fn(TakenOut) -> bool) -> Vec<&str> {
         let each = self.each.iter().filter(|(_, how)| is_it(*how));
-        each.map(|(id, _)| id.as_str()).collect()
+        each.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// What they still wait for, in words.
+    pub(super) fn left(&self, drains: &[Arc<Drain>]) -> String {
+        left_of(drains.iter().chain(&self.beside))
     }
 
     /// The outcome for those who wanted them out, and the words.
@@ -59,7 +66,7 @@ impl Out {
                 (Outcome::Restored, format!("{back} brought back{gone}"))
             }
             TakenOut::Draining => {
-                let left = left_of(drains);
+                let left = self.left(drains);
                 match self.was_waited_for {
                     true => (Outcome::NotYet, format!("not drained yet: {left}")),
                     false => (Outcome::Begun, format!("draining: {left}")),
@@ -121,7 +128,19 @@ impl Control {
                 (None, None) => TakenOut::Clean,
             };
             how = how.max(ended);
-            each.push((named.id.clone(), ended));
+            each.push((named.id.to_string(), ended));
+        }
+        let mut beside = Vec::new();
+        if past.decided == Decided::Moved && matches!(how, TakenOut::Clean | TakenOut::Forced) {
+            for drain in self.drains_beside(past.out()) {
+                if timeout_at(deadline, drain.ended()).await.is_err() {
+                    let identity = drain.backend().identity();
+                    let name = format!("{}@{}", identity.id, identity.generation);
+                    how = TakenOut::Draining;
+                    each.push((name, how));
+                    beside.push(drain);
+                }
+            }
         }
         if past.decided != Decided::Moved && matches!(how, TakenOut::Clean | TakenOut::Forced) {
             let until = Instant::now() + FORGET_WAIT;
@@ -140,13 +159,14 @@ impl Control {
             was_waited_for: !wait.is_zero(),
             drained_in_ms: took.and_then(|took| u64::try_from(took.as_millis()).ok()),
             each,
+            beside,
         }
     }
 }
 
 /// What the drains of those taken out still wait for, in words.
-pub(super) fn left_of(drains: &[Arc<Drain>]) -> String {
-    let going_on = drains.iter().filter(|drain| drain.end().is_none());
+fn left_of<'a>(drains: impl Iterator<Item = &'a Arc<Drain>>) -> String {
+    let going_on = drains.filter(|drain| drain.end().is_none());
     let left = going_on.map(|drain| {
         let held = crate::control::drains::left(drain.backend());
         format!("{} ({held})", drain.backend().id())

@@ -1,27 +1,38 @@
 //! How a rollout stands, as it is shown: under way, or a record of the history.
 //!
-//! What always holds: a process is called safe to kill only if its generation is sealed or gone, and
-//! nothing that lives has its address, in whatever pool.
+//! What always holds: a process is called safe to kill only if every generation at its address, in
+//! whatever pool, is sealed or gone.
+
+use std::sync::Arc;
 
 use super::course::Course;
 use crate::control::Control;
+use crate::drain::Drain;
 use crate::pool::rollout::{Named, Past, Phase, Rollout, Timings};
 use crate::report::{ErrorShares, PhaseTimes, RolloutBackend, RolloutStatus};
 use crate::rollout::bake::Verdict;
 use crate::spec::{Intent, PoolName};
 
 impl Control {
-    /// Sealed or gone, and nothing that lives has its address.
+    /// Sealed or gone, as is every other generation of its process.
     pub(super) fn is_safe(&self, named: &Named) -> bool {
         let snapshot = self.pools.load();
         let mut entries = snapshot.entries();
         entries.all(|(_, entry)| {
-            let member = &entry.member;
-            match member.generation == named.generation {
-                true => entry.backend.reading().is_sealed(),
-                false => !(member.is_live() && member.address == named.address),
-            }
+            entry.member.target != named.target || entry.backend.reading().is_sealed()
         })
+    }
+
+    /// The drains under way of other generations of these processes.
+    pub(super) fn drains_beside(&self, all: &[Named]) -> Vec<Arc<Drain>> {
+        let snapshot = self.pools.load();
+        let entries = snapshot.entries().map(|(_, entry)| &entry.member);
+        let beside = entries.filter(|member| {
+            let mut same = all.iter().filter(|named| named.target == member.target);
+            same.any(|named| named.generation != member.generation)
+        });
+        let drains = beside.filter_map(|member| self.drain_of(member.generation));
+        drains.filter(|drain| drain.end().is_none()).collect()
     }
 
     /// The rollout that is under way in a pool.

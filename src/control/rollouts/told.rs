@@ -1,13 +1,13 @@
 //! What those who asked for a rollout are answered.
 //!
 //! What always holds: an answer says that it is safe to kill only if everything that the call was to take
-//! out is: sealed or gone, with nothing that lives at its address.
+//! out is: sealed or gone, as is every generation at its address.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::course::{Course, Decision, Reached};
-use super::out::{Out, left_of};
+use super::out::Out;
 use crate::backend::{Backend, Health, Tally};
 use crate::control::Control;
 use crate::control::view::last_probe;
@@ -248,7 +248,7 @@ impl Control {
             answer
         } else {
             let rest = match out.how {
-                TakenOut::Draining => format!("; not drained yet: {}", left_of(&decision.drains)),
+                TakenOut::Draining => format!("; not drained yet: {}", out.left(&decision.drains)),
                 _ => String::new(),
             };
             let (decided, cause) = (past.decided.as_str(), &past.cause);

@@ -1,5 +1,7 @@
 //! Rollouts on a clock that stands: every phase, every way out, and what a restart makes of each.
 
+mod corners;
+
 use super::*;
 use crate::pool::rollout::{Decided, Past, TakenOut};
 use crate::spec::{Intent, Share};

@@ -136,6 +136,7 @@ pub(crate) fn rollout(members: &[Member], phase: Phase, sticky: Option<Sticky>) 
             id: member.id.clone(),
             generation: member.generation,
             address: member.address.clone(),
+            target: member.target.clone(),
             was_here: false,
             ended: None,
         })

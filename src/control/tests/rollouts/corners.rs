@@ -1,0 +1,134 @@
+//! Corners of rollouts: what comes back, what was there before, and what a restart or a full disk
+//! comes between.
+
+use super::*;
+use crate::spec::BackendSpec;
+
+impl Rig {
+    /// What the next process makes of what is stored, and of a file that was changed meanwhile.
+    async fn restarted_with(self, file: &Topology) -> Self {
+        let model = self.store.0.lock().unwrap().clone();
+        let store = Arc::new(InMemory(Mutex::new(model.clone()), AtomicBool::default()));
+        let control = Control::new(Parts {
+            pools: Arc::new(Pools::new()),
+            events: Arc::new(Events::new()),
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            source: Box::new(NoFile),
+            resolver: Box::new(Literals),
+        });
+        control.start(Some(model), file).await.unwrap();
+        Self { control, store }
+    }
+
+    /// Rolls out and lets gate and bake pass.
+    async fn moved(&self, call: RolloutCall) -> Answer {
+        let ids: Vec<String> = call.add.iter().map(|one| one.id.to_string()).collect();
+        let rollout = self.under_way(call).await;
+        for id in ids {
+            self.observe(&self.backend(&id), Health::Healthy);
+        }
+        rollout.await.unwrap()
+    }
+
+    async fn added(&self, pool: PoolName, id: &str, at: &str, intent: Intent) -> Generation {
+        let call = AddCall {
+            id: BackendId::parse(id).unwrap(),
+            address: Address::parse(at).unwrap(),
+            weight: Weight::default(),
+            intent,
+            wait: Some(Duration::ZERO),
+        };
+        let answer = self.control.add(actor(), pool, call).await;
+        assert_eq!(answer.outcome, Outcome::Begun, "{}", answer.message);
+        for backend in self.backends() {
+            if Some(backend.generation()) == answer.generation {
+                self.observe(&backend, Health::Healthy);
+            }
+        }
+        answer.generation.unwrap()
+    }
+
+    /// Begins a drain and waits a second for it.
+    async fn drained(&self, backend: &str) -> Answer {
+        let call = DrainCall {
+            wait: Some(Duration::from_secs(1)),
+            force: true,
+            ..DrainCall::default()
+        };
+        let drain = self
+            .control
+            .drain(actor(), web(), reference_to(backend), call);
+        drain.await
+    }
+
+    fn is_full(&self, is_full: bool) {
+        self.store.1.store(is_full, Ordering::Relaxed);
+    }
+
+    /// Of all that was told, the ends of rollouts: `decided` or `ended`, and how.
+    fn rollout_ends(&self) -> Vec<(u64, &'static str)> {
+        let events = self.control.events.since(0, usize::MAX);
+        let ends = events.iter().filter_map(|event| match event.happening {
+            Happening::RolloutDecided {
+                rollout, decided, ..
+            } => Some((rollout, decided)),
+            Happening::RolloutEnded { rollout, taken_out } => Some((rollout, taken_out)),
+            _ => None,
+        });
+        ends.collect()
+    }
+}
+
+fn these(ids: &[&str]) -> Replace {
+    let ids = ids.iter().map(|id| BackendId::parse(id).unwrap());
+    Replace::These(ids.collect())
+}
+
+fn waiting_a_second(mut call: RolloutCall) -> RolloutCall {
+    call.drain.wait = Some(Duration::from_secs(1));
+    call
+}
+
+#[test]
+fn an_address_that_is_spelled_differently_elsewhere_is_not_called_safe_to_kill() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        rig.added(pool(1), "b", "[::1]:9", Intent::Active).await;
+        let mut call = c_for_all();
+        call.add[0].address = Address::parse("[0:0:0:0:0:0:0:1]:9").unwrap();
+        let rollout = rig.under_way(call).await;
+        let answer = rig.control.abort(actor(), web(), None).await;
+        assert_eq!(answer.outcome, Outcome::Done, "{}", answer.message);
+        assert!(!answer.safe_to_kill);
+        assert!(!answer.rollout.unwrap().added[0].safe_to_kill);
+        drop(rollout);
+    });
+}
+
+/// The process of an instance may be two generations: the earlier one held a request, and the later
+/// one was called safe to kill.
+#[test]
+fn a_process_is_safe_to_kill_only_when_all_its_generations_hold_nothing() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        let held = rig.hold("a");
+        assert_eq!(rig.drained("a").await.outcome, Outcome::NotYet);
+        rig.added(web(), "a", "127.0.0.1:1", Intent::Active).await;
+        let answer = rig.moved(waiting_a_second(c_for_all())).await;
+        assert_eq!(
+            (answer.outcome, answer.message.as_str()),
+            (
+                Outcome::NotYet,
+                "web: c in service; not drained yet: a (1 request in flight)"
+            )
+        );
+        assert!(!answer.safe_to_kill);
+        let status = answer.rollout.unwrap();
+        let safe: Vec<bool> = status.replaced.iter().map(|one| one.safe_to_kill).collect();
+        assert_eq!(safe, [true, false], "b, a");
+        drop(held);
+        rig.settle().await;
+        let again = rig.begin(c_for_all()).await.unwrap();
+        assert!(again.safe_to_kill, "{}", again.message);
+    });
+}
