@@ -27,7 +27,7 @@ use super::{Actor, Control, Stop, deadline_in, now_millis};
 use crate::backend::{Generation, Tally};
 use crate::events::Happening;
 use crate::outcome::Outcome;
-use crate::pool::model::{Model, NewMember};
+use crate::pool::model::{Member, Model, NewMember};
 use crate::pool::rollout::{Decided, Named, Past, TakenOut};
 use crate::report::{Answer, RolloutStatus};
 use crate::rollout::plan::{NoPlan, Plan, Planned, Wish, plan};
@@ -336,7 +336,7 @@ impl Control {
     }
 
     /// What is to come serves. If it was a rollout that brought it, its answer is repeated: what it took
-    /// out may still drain.
+    /// out may still drain. What else is to go must not drain: nobody would have waited for it.
     fn already_serving(
         &self,
         model: &Model,
@@ -347,12 +347,26 @@ impl Control {
         let of = model.pools.get(pool);
         let past = of.and_then(|of| {
             let mut newest_first = of.history.iter().rev();
-            let brought = |past: &&Past| {
-                let mut named = past.new.iter().map(|named| named.generation);
-                past.decided == Decided::Moved && new.iter().all(|one| named.any(|n| n == *one))
-            };
-            newest_first.find(brought)
+            newest_first.find(|past| {
+                let is_in = |one| past.new.iter().any(|named| named.generation == one);
+                past.decided == Decided::Moved && new.iter().all(|one| is_in(*one))
+            })
         });
+        let old = past.map_or(&[][..], |past| &past.old[..]);
+        let named: &[BackendId] = match &call.replace {
+            Replace::All => &[],
+            Replace::These(ids) => ids,
+        };
+        let is_old = |member: &Member| old.iter().any(|one| one.generation == member.generation);
+        let mut members = of.iter().flat_map(|of| &of.members);
+        let drains = members.find(|member| {
+            named.contains(&member.id) && !is_old(member) && !self.is_drained(member.generation)
+        });
+        if let Some(member) = drains {
+            let (id, state) = (member.id.clone(), "draining");
+            let answer = self.no_plan_answer(pool, &NoPlan::IsNotActive { id, state });
+            return Begun::Answered(Box::new(answer));
+        }
         if let Some(past) = past
             && past.taken_out == TakenOut::Draining
             && !call.dry_run
@@ -363,10 +377,11 @@ impl Control {
         let message = format!("{pool}: already serving: {}", new.join(", "));
         let mut answer = self.pool_answer(Outcome::Done, message, pool);
         // Nothing of what was to go is left, except perhaps on standby, where it may be wanted.
-        answer.safe_to_kill = match past {
-            Some(past) => matches!(past.taken_out, TakenOut::Clean | TakenOut::Forced),
-            None => false,
-        };
+        let is_out = past.is_some_and(|past| {
+            matches!(past.taken_out, TakenOut::Clean | TakenOut::Forced)
+                && named.iter().all(|id| old.iter().any(|one| one.id == *id))
+        });
+        answer.safe_to_kill = is_out && old.iter().all(|one| self.is_safe(one));
         answer.rollout = past.map(|past| self.past_status(past));
         Begun::Answered(Box::new(answer))
     }

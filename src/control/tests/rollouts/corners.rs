@@ -89,6 +89,67 @@ fn waiting_a_second(mut call: RolloutCall) -> RolloutCall {
     call
 }
 
+/// What was found was judged by the record of another set: it was called safe to kill.
+#[test]
+fn already_serving_calls_nothing_safe_that_holds_or_may_hold_requests() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        assert_eq!(rig.moved(c_for_all()).await.outcome, Outcome::Clean);
+        let mut named = c_for_all();
+        named.replace = these(&["a", "b"]);
+        let again = rig.begin(named.clone()).await.unwrap();
+        assert!(again.safe_to_kill, "{}", again.message);
+
+        rig.added(web(), "a", "127.0.0.1:1", Intent::Standby).await;
+        let again = rig.begin(c_for_all()).await.unwrap();
+        assert_eq!(again.message, "web: already serving: c");
+        assert!(!again.safe_to_kill, "a is on standby at its old address");
+
+        let back = rig.control.ready(actor(), web(), reference_to("a"), None);
+        assert_eq!(back.await.outcome, Outcome::Done);
+        let held = rig.hold("a");
+        assert_eq!(rig.drained("a").await.outcome, Outcome::NotYet);
+        for dry_run in [true, false] {
+            named.dry_run = dry_run;
+            let again = rig.begin(named.clone()).await.unwrap();
+            assert_eq!(
+                (again.outcome, again.message.as_str()),
+                (
+                    Outcome::Refused,
+                    "web: a is draining, not active: it cannot be replaced"
+                )
+            );
+            assert!(!again.safe_to_kill);
+        }
+        let all = rig.begin(c_for_all()).await.unwrap();
+        assert!(!all.safe_to_kill, "a still holds a request");
+        drop(held);
+        rig.settle().await;
+        assert!(rig.begin(c_for_all()).await.unwrap().safe_to_kill);
+        named.replace = these(&["a", "z"]);
+        let other = rig.begin(named).await.unwrap();
+        assert!(!other.safe_to_kill, "nothing is known of z");
+    });
+}
+
+/// The record was not found, and what still drained was answered as done.
+#[test]
+fn the_same_set_in_another_order_is_told_what_still_drains() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        let held = rig.hold("a");
+        let mut call = waiting_a_second(c_for_all());
+        call.add.push(incoming("d", 9));
+        assert_eq!(rig.moved(call.clone()).await.outcome, Outcome::NotYet);
+        call.add.reverse();
+        let again = rig.begin(call.clone()).await.unwrap();
+        assert_eq!(again.outcome, Outcome::NotYet, "{}", again.message);
+        drop(held);
+        rig.settle().await;
+        assert!(rig.begin(call).await.unwrap().safe_to_kill);
+    });
+}
+
 #[test]
 fn an_address_that_is_spelled_differently_elsewhere_is_not_called_safe_to_kill() {
     on_a_standing_clock(async {
