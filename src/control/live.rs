@@ -360,7 +360,7 @@ impl Control {
     }
 
     /// A draining backend can only come back while no other has its id or address.
-    fn conflict_of_restored(
+    pub(super) fn conflict_of_restored(
         &self,
         next: &Model,
         pool: &PoolName,

@@ -13,7 +13,7 @@ use crate::backend::{Generation, Health};
 use crate::control::{Actor, Control, Stop, now_millis};
 use crate::events::Happening;
 use crate::outcome::Outcome;
-use crate::pool::model::{Model, PoolModel};
+use crate::pool::model::{Model, PoolModel, Refusal};
 use crate::pool::rollout::{Decided, Kind, Named, Past, Phase, Rollout};
 use crate::report::Answer;
 use crate::rollout::plan::{enough, stays};
@@ -259,6 +259,13 @@ impl Control {
             let how = "rolled back";
             return self.abort_under_way(actor, &mut model, pool, how).await;
         }
+        if of.leaving {
+            return Err(Box::new(self.stopped(
+                Refusal::PoolIsLeaving(pool.clone()).into(),
+                pool,
+                None,
+            )));
+        }
         // Asked again, it is the same rollback and no step forward to what was taken back.
         let serves = |named: &Named| {
             let member = model.member(pool, named.generation);
@@ -286,6 +293,12 @@ impl Control {
         let stopped = |stop: Stop| Box::new(self.stopped(stop, pool, None));
         let (number, ended) = steps::roll_back(&mut next, pool, &back, &out, terms, now_millis())
             .map_err(|refusal| stopped(refusal.into()))?;
+        for generation in &back {
+            if let Some(member) = next.member(pool, *generation) {
+                self.conflict_of_restored(&next, pool, member)
+                    .map_err(stopped)?;
+            }
+        }
         let committed = self
             .commit_intents(Some(actor), &mut model, next, pool)
             .await;

@@ -193,3 +193,63 @@ fn a_process_is_safe_to_kill_only_when_all_its_generations_hold_nothing() {
         assert!(again.safe_to_kill, "{}", again.message);
     });
 }
+
+/// Two would have been live with one id and address: no state file takes that.
+#[test]
+fn a_set_whose_id_or_address_lives_again_does_not_come_back() {
+    on_a_standing_clock(async {
+        for (id, port, message) in [
+            (
+                "a",
+                1,
+                "a is live at 127.0.0.1:1; drain it first, or use another id",
+            ),
+            ("x", 1, "127.0.0.1:1 is live as x"),
+        ] {
+            let rig = Rig::new().await;
+            let held = [rig.hold("a"), rig.hold("b")];
+            let moved = rig.moved(waiting_a_second(c_for_all())).await;
+            assert_eq!(moved.outcome, Outcome::NotYet);
+            let at = format!("127.0.0.1:{port}");
+            rig.added(web(), id, &at, Intent::Standby).await;
+            let before = rig.store.0.lock().unwrap().clone();
+            let rollback = RollbackCall::default();
+            let answer = rig.control.rollback(actor(), web(), rollback).await;
+            assert_eq!(
+                (answer.outcome, answer.message.as_str()),
+                (Outcome::Refused, message)
+            );
+            assert_eq!(*rig.store.0.lock().unwrap(), before);
+            drop(held);
+        }
+    });
+}
+
+/// It would have stayed for ever, with nobody to send it requests.
+#[test]
+fn a_pool_that_leaves_is_not_rolled_back() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        let held = [rig.hold("a"), rig.hold("b")];
+        let moved = rig.moved(waiting_a_second(c_for_all())).await;
+        assert_eq!(moved.outcome, Outcome::NotYet);
+        rig.control
+            .model
+            .lock()
+            .await
+            .pools
+            .get_mut(&web())
+            .unwrap()
+            .leaving = true;
+        let rollback = RollbackCall::default();
+        let answer = rig.control.rollback(actor(), web(), rollback).await;
+        assert_eq!(
+            (answer.outcome, answer.message.as_str()),
+            (
+                Outcome::Refused,
+                "pool \"web\" is leaving: the configuration no longer names it"
+            )
+        );
+        drop(held);
+    });
+}
