@@ -246,6 +246,9 @@ pub struct Past {
     pub taken_out: TakenOut,
     /// How long the phases took.
     pub timings: Timings,
+    /// What the rollback that took it back is known by when it is retried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back_by: Option<String>,
 }
 
 impl Past {

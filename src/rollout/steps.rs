@@ -153,6 +153,14 @@ pub fn take_back(model: &mut Model, pool: &PoolName, way: WayBack, cause: String
     decide(model, pool, way.decided, taken_out, cause, now);
 }
 
+/// Notes by what the rollback is known that took back the last one just now.
+pub fn note_key(model: &mut Model, pool: &PoolName, key: Option<String>) {
+    let of = model.pools.get_mut(pool);
+    if let Some(past) = of.and_then(|of| of.history.last_mut()) {
+        past.taken_back_by = key;
+    }
+}
+
 /// The set before, back again, in one step: `back` serves, `out` goes. Says the rollback's number, and
 /// which earlier rollouts have nothing left to end by it.
 pub fn roll_back(
@@ -377,6 +385,7 @@ fn decide(
         old: rollout.old,
         taken_out,
         timings: rollout.timings,
+        taken_back_by: None,
     };
     let (out, moved) = match decided {
         Decided::Moved => (&mut past.old, true),

@@ -196,7 +196,7 @@ impl Control {
             let hint = format!("`tidegate rollback {pool}` brings back the set before");
             return Err(Box::new(answer.hint(hint)));
         }
-        self.abort_under_way(actor, &mut model, pool, "aborted")
+        self.abort_under_way(actor, &mut model, pool, "aborted", None)
             .await
     }
 
@@ -206,6 +206,7 @@ impl Control {
         model: &mut Model,
         pool: &PoolName,
         how: &str,
+        key: Option<String>,
     ) -> Result<Arc<Decision>, Box<Answer>> {
         let stopped = |stop| Box::new(self.stopped(stop, pool, None));
         let drain = self.pool_of(model, pool)?.rollout.as_ref();
@@ -215,7 +216,9 @@ impl Control {
         };
         let cause = format!("{how} by {}", actor.0);
         let course = self.course(pool);
-        let taken = self.give_back(Some(actor), model, pool, way, cause).await;
+        let taken = self
+            .give_back(Some(actor), model, pool, way, cause, key)
+            .await;
         taken.map_err(stopped)?;
         match course {
             // Decided just now, under the lock.
@@ -238,9 +241,10 @@ impl Control {
         let of = self.pool_of(&model, pool)?;
         if let Some(key) = &call.key {
             let mut newest_first = of.history.iter().rev();
-            let known = newest_first.find(|past| past.key.as_deref() == Some(key));
+            let is_it = |of: &Option<String>| of.as_ref() == Some(key);
+            let known = newest_first.find(|past| is_it(&past.taken_back_by) || is_it(&past.key));
             match known {
-                Some(past) if past.kind == Kind::Rollback => {
+                Some(past) if past.kind == Kind::Rollback || is_it(&past.taken_back_by) => {
                     return Ok(Arc::new(self.decision_of(pool, past.clone())));
                 }
                 Some(past) => {
@@ -256,8 +260,9 @@ impl Control {
             }
         }
         if of.rollout.is_some() {
-            let how = "rolled back";
-            return self.abort_under_way(actor, &mut model, pool, how).await;
+            let (how, key) = ("rolled back", call.key.clone());
+            let aborted = self.abort_under_way(actor, &mut model, pool, how, key);
+            return aborted.await;
         }
         if of.leaving {
             return Err(Box::new(self.stopped(

@@ -242,7 +242,8 @@ impl Control {
                 decided: Decided::Failed,
                 drain: rollout.drain,
             };
-            self.give_back(None, &mut model, pool, way, too_few.to_string())
+            let cause = too_few.to_string();
+            self.give_back(None, &mut model, pool, way, cause, None)
                 .await?;
             return Ok(true);
         }
@@ -451,10 +452,12 @@ impl Control {
         if stored(&model, pool, course.number, phase).is_none() {
             return Ok(());
         }
-        self.give_back(None, &mut model, pool, way, cause).await
+        self.give_back(None, &mut model, pool, way, cause, None)
+            .await
     }
 
-    /// Publishes that the old ones serve. The caller holds the lock and has looked.
+    /// Publishes that the old ones serve. The caller holds the lock and has looked. `key` is that of a
+    /// rollback.
     pub(super) async fn give_back(
         self: &Arc<Self>,
         actor: Option<&Actor>,
@@ -462,9 +465,11 @@ impl Control {
         pool: &PoolName,
         way: WayBack,
         cause: String,
+        key: Option<String>,
     ) -> Result<(), Stop> {
         let mut next = model.clone();
         steps::take_back(&mut next, pool, way, cause, now_millis());
+        steps::note_key(&mut next, pool, key);
         self.commit_intents(actor, model, next, pool).await?;
         self.decided(actor, model, pool);
         Ok(())

@@ -253,3 +253,37 @@ fn a_pool_that_leaves_is_not_rolled_back() {
         drop(held);
     });
 }
+
+/// The second try took back the rollout before, too.
+#[test]
+fn a_retried_rollback_that_took_back_what_was_under_way_takes_back_nothing_more() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        let mut first = c_for_all();
+        first.keep_standby = true;
+        assert_eq!(rig.moved(first).await.outcome, Outcome::Done);
+        let mut second = c_for_all();
+        second.add = vec![incoming("d", 9)];
+        second.replace = these(&["c"]);
+        drop(rig.under_way(second).await);
+        let call = RollbackCall {
+            key: Some("back-7".to_owned()),
+            ..RollbackCall::default()
+        };
+        let took = rig.control.rollback(actor(), web(), call.clone()).await;
+        assert_eq!(took.outcome, Outcome::Clean, "{}", took.message);
+        let again = rig.control.rollback(actor(), web(), call.clone()).await;
+        assert_eq!(
+            (again.outcome, again.message),
+            (Outcome::Clean, took.message)
+        );
+        assert_eq!(rig.with(Intent::Active), ["c"]);
+        let rig = rig.restarted().await;
+        for backend in rig.backends() {
+            rig.observe(&backend, Health::Healthy);
+        }
+        let again = rig.control.rollback(actor(), web(), call).await;
+        assert_eq!(again.outcome, Outcome::Clean, "{}", again.message);
+        assert_eq!(rig.with(Intent::Active), ["c"]);
+    });
+}
