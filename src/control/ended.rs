@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use tokio::time::sleep;
+
 use super::{Actor, Control, Stop, now_millis, unix_millis};
 use crate::backend::{Cuts, Generation};
 use crate::drain::{Drain, End};
@@ -13,6 +15,9 @@ use crate::pool::rollout::TakenOut;
 use crate::rollout::steps;
 use crate::spec::PoolName;
 
+/// After an end that could not be stored.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 impl Control {
     /// Runs in the drain's task, once, when the word is sealed.
     pub(super) fn after_drained(self: Arc<Self>, drain: Arc<Drain>) {
@@ -22,19 +27,35 @@ impl Control {
         self.pools.refresh(&identity.pool);
         let (pool, generation) = (identity.pool.clone(), identity.generation);
         tokio::spawn(async move {
-            let mut model = self.model.lock().await;
-            let Some(member) = model.member(&pool, generation).cloned() else {
-                return;
-            };
-            let kept = match member.remove_when_drained {
-                true => self.forget(&mut model, None, &pool, &member).await,
-                false => self.keep_drained(&mut model, &pool, &drain).await,
-            };
-            if let Err(stop) = kept {
+            let mut is_told = false;
+            while let Err(stop) = self.note_drained(&pool, generation, &drain).await {
                 let answer = stop.into_answer(Some(&pool));
-                tracing::error!(backend = %member.id, "its end was not stored: {}", answer.message);
+                let backend = &drain.backend().identity().id;
+                if !is_told {
+                    tracing::error!(%backend, "its end was not stored, which is tried again: {}", answer.message);
+                }
+                is_told = true;
+                sleep(RETRY_AFTER).await;
             }
         });
+    }
+
+    async fn note_drained(
+        &self,
+        pool: &PoolName,
+        generation: Generation,
+        drain: &Drain,
+    ) -> Result<(), Stop> {
+        let mut model = self.model.lock().await;
+        match model.member(pool, generation).cloned() {
+            Some(member) if member.remove_when_drained => {
+                self.forget(&mut model, None, pool, &member).await
+            }
+            // One that is forgotten already, because its id or address was used anew, may still be
+            // waited for by the record of a rollout.
+            None if !steps::is_awaited(&model, pool, generation) => Ok(()),
+            _ => self.keep_drained(&mut model, pool, drain).await,
+        }
     }
 
     /// Stores how a drain ended, so that the next process of the proxy tells the same.

@@ -248,6 +248,17 @@ pub fn note_out(
     ended
 }
 
+/// Whether a record still waits for the end of one that was taken out.
+pub fn is_awaited(model: &Model, pool: &PoolName, generation: Generation) -> bool {
+    let of = model.pools.get(pool);
+    let history = of.into_iter().flat_map(|of| &of.history);
+    let mut draining = history.filter(|past| past.taken_out == TakenOut::Draining);
+    draining.any(|past| {
+        let mut out = past.out().iter();
+        out.any(|named| named.generation == generation && named.ended.is_none())
+    })
+}
+
 /// What a start makes of the rollouts that were under way when the process before ended: one whose new
 /// ones did not serve yet is given up, and they are gone with it, as nothing is in flight; any other goes
 /// on with those it was about that are still here. Gives those that were decided by it.

@@ -287,3 +287,79 @@ fn a_retried_rollback_that_took_back_what_was_under_way_takes_back_nothing_more(
         assert_eq!(rig.with(Intent::Active), ["c"]);
     });
 }
+
+/// Its address was used anew before the end was written down, and then there was nobody to write of.
+#[test]
+fn the_end_of_one_that_was_forgotten_first_is_in_the_record() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        let held = rig.hold("a");
+        let moved = rig.moved(waiting_a_second(c_for_all())).await;
+        assert_eq!(moved.outcome, Outcome::NotYet);
+        let drain = rig.control.drain_of(rig.backend("a").generation()).unwrap();
+        let model = rig.control.model.lock().await;
+        let control = Arc::clone(&rig.control);
+        let add = AddCall {
+            id: id(0),
+            address: address(1),
+            weight: Weight::default(),
+            intent: Intent::Standby,
+            wait: Some(Duration::ZERO),
+        };
+        // First in the line for the change lock.
+        let added = tokio::spawn(async move { control.add(actor(), web(), add).await });
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        drain.ended().await;
+        drop(model);
+        assert_eq!(added.await.unwrap().outcome, Outcome::Begun);
+        rig.settle().await;
+        assert_eq!(rig.last().await.taken_out, TakenOut::Clean);
+        assert_eq!(rig.rollout_ends(), [(1, "moved"), (1, "clean")]);
+        assert_eq!(
+            rig.store.0.lock().unwrap().pools[&web()].history[0].taken_out,
+            TakenOut::Clean
+        );
+    });
+}
+
+#[test]
+fn an_end_that_could_not_be_stored_is_stored_when_the_disk_has_room() {
+    on_a_standing_clock(async {
+        for way_out in ["moved", "aborted"] {
+            let rig = Rig::new().await;
+            let mut call = waiting_a_second(c_for_all());
+            call.canary = (way_out == "aborted").then(|| Share::percent(10));
+            let rollout = rig.under_way(call).await;
+            let held = match way_out {
+                "moved" => {
+                    let held = rig.hold("a");
+                    rig.open().await;
+                    assert_eq!(rollout.await.unwrap().outcome, Outcome::NotYet);
+                    held
+                }
+                _ => {
+                    rig.open().await;
+                    let held = rig.hold("c");
+                    let wait = Some(Duration::from_secs(1));
+                    let abort = rig.control.abort(actor(), web(), wait).await;
+                    assert_eq!(abort.outcome, Outcome::NotYet);
+                    held
+                }
+            };
+            rig.is_full(true);
+            drop(held);
+            rig.settle().await;
+            assert_eq!(rig.last().await.taken_out, TakenOut::Draining);
+            rig.is_full(false);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            rig.settle().await;
+            assert_eq!(rig.last().await.taken_out, TakenOut::Clean);
+            assert_eq!(rig.rollout_ends(), [(1, way_out), (1, "clean")]);
+            let gone = rig.backends().iter().all(|one| one.id().as_str() != "c");
+            assert_eq!(gone, way_out == "aborted");
+        }
+    });
+}
