@@ -28,6 +28,7 @@ impl Control {
     ) -> Result<Vec<String>, String> {
         let mut model = self.model.lock().await;
         let mut state = stored.unwrap_or_default();
+        let before = state.clone();
         let resumed = state.resume_expired(now_millis());
         let known = known_targets(&state);
         let (targets, mut warnings) = self.resolve_all(file, &known).await?;
@@ -36,6 +37,7 @@ impl Control {
             .await
             .map_err(|stop| stop.into_answer(None).message)?;
         self.tell_added(&model, &merged, None);
+        self.tell_settled(&before, &model);
         // Nobody else is here yet, so it does not matter that these are known only now.
         for (pool, member) in members(&model).filter(|(_, member)| !member.is_live()) {
             if let Some(drained) = &member.drained {

@@ -410,6 +410,36 @@ impl Control {
         Ok(self.start_course(pool, rollout))
     }
 
+    /// Tells how a rollout was decided, and that it has nothing left to end if that is so.
+    fn tell_decided(&self, actor: Option<&Actor>, pool: &PoolName, past: &Past) {
+        let happening = Happening::RolloutDecided {
+            rollout: past.number,
+            decided: past.decided.as_str(),
+            cause: past.cause.clone(),
+            took: Duration::from_millis(past.decided_at.saturating_sub(past.begun)),
+        };
+        self.emit_of_pool(actor, pool, happening);
+        if past.taken_out != TakenOut::Draining {
+            self.tell_taken_out(pool, vec![(past.number, past.taken_out)]);
+        }
+    }
+
+    /// Tells what a start has decided, and ended, of the rollouts that were stored.
+    pub(super) fn tell_settled(&self, stored: &Model, model: &Model) {
+        for (pool, of) in &model.pools {
+            let before = stored.pools.get(pool).map_or(&[][..], |of| &of.history[..]);
+            for past in &of.history {
+                match before.iter().find(|was| was.number == past.number) {
+                    None => self.tell_decided(None, pool, past),
+                    Some(was) if was.taken_out != past.taken_out => {
+                        self.tell_taken_out(pool, vec![(past.number, past.taken_out)]);
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+
     /// Tells of the rollouts that have nothing left to end.
     pub(super) fn tell_taken_out(&self, pool: &PoolName, ended: Vec<(u64, TakenOut)>) {
         for (rollout, how) in ended {

@@ -261,11 +261,12 @@ pub fn is_awaited(model: &Model, pool: &PoolName, generation: Generation) -> boo
 
 /// What a start makes of the rollouts that were under way when the process before ended: one whose new
 /// ones did not serve yet is given up, and they are gone with it, as nothing is in flight; any other goes
-/// on with those it was about that are still here. Gives those that were decided by it.
-pub fn settle(model: &mut Model, now: UnixMillis) -> Vec<(PoolName, u64)> {
+/// on with those it was about that are still here. A record that waits for one that is not here any more
+/// has its end.
+pub fn settle(model: &mut Model, now: UnixMillis) {
     let names: Vec<PoolName> = model.pools.keys().cloned().collect();
-    let mut decided = Vec::new();
     for pool in names {
+        end_gone(model, &pool, now);
         let Some(mut rollout) = under_way(model, &pool) else {
             continue;
         };
@@ -285,7 +286,6 @@ pub fn settle(model: &mut Model, now: UnixMillis) -> Vec<(PoolName, u64)> {
                 continue;
             }
         };
-        decided.push((pool.clone(), rollout.number));
         let out: Vec<Generation> = rollout
             .new
             .iter()
@@ -305,7 +305,19 @@ pub fn settle(model: &mut Model, now: UnixMillis) -> Vec<(PoolName, u64)> {
             model.remove(&pool, generation);
         }
     }
-    decided
+}
+
+/// Whatever they held has ended with the process before.
+fn end_gone(model: &mut Model, pool: &PoolName, now: UnixMillis) {
+    let history = model.pools.get(pool).map(|of| &of.history);
+    let out = history.into_iter().flatten().flat_map(Past::out);
+    let gone = out.map(|named| named.generation);
+    let gone: Vec<Generation> = gone
+        .filter(|generation| model.member(pool, *generation).is_none())
+        .collect();
+    for generation in gone {
+        note_out(model, pool, generation, TakenOut::Clean, now);
+    }
 }
 
 /// A record by its number.

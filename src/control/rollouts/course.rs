@@ -480,16 +480,7 @@ impl Control {
         let Some(past) = model.pools.get(pool).and_then(|of| of.history.last()) else {
             return;
         };
-        let happening = Happening::RolloutDecided {
-            rollout: past.number,
-            decided: past.decided.as_str(),
-            cause: past.cause.clone(),
-            took: Duration::from_millis(past.decided_at.saturating_sub(past.begun)),
-        };
-        self.emit_of_pool(actor, pool, happening);
-        if past.taken_out != crate::pool::rollout::TakenOut::Draining {
-            self.tell_taken_out(pool, vec![(past.number, past.taken_out)]);
-        }
+        self.tell_decided(actor, pool, past);
         let course = self.courses.lock().expect("courses lock").remove(pool);
         let Some(course) = course else {
             return;

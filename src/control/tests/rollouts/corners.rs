@@ -363,3 +363,37 @@ fn an_end_that_could_not_be_stored_is_stored_when_the_disk_has_room() {
         }
     });
 }
+
+/// They were forgotten at the start, and the record of their rollout went on to say that they drain.
+#[test]
+fn a_restart_ends_the_record_of_new_ones_that_were_taken_back_and_still_drained() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        let mut call = c_for_all();
+        call.canary = Some(Share::percent(10));
+        drop(rig.under_way(call).await);
+        rig.open().await;
+        let held = rig.hold("c");
+        let wait = Some(Duration::from_secs(1));
+        let abort = rig.control.abort(actor(), web(), wait).await;
+        assert_eq!(abort.outcome, Outcome::NotYet);
+        let rig = rig.restarted().await;
+        drop(held);
+        let past = rig.last().await;
+        assert_eq!(past.taken_out, TakenOut::Clean);
+        assert_eq!(rig.rollout_ends(), [(1, "clean")]);
+        let stored = rig.store.0.lock().unwrap().pools[&web()].history[0].taken_out;
+        assert_eq!(stored, TakenOut::Clean);
+    });
+}
+
+#[test]
+fn what_a_start_decides_of_a_rollout_is_told() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        drop(rig.under_way(c_for_all()).await);
+        let rig = rig.restarted().await;
+        assert_eq!(rig.last().await.decided, Decided::Failed);
+        assert_eq!(rig.rollout_ends(), [(1, "failed"), (1, "clean")]);
+    });
+}
