@@ -30,6 +30,8 @@ impl Control {
         let mut state = stored.unwrap_or_default();
         let before = state.clone();
         let resumed = state.resume_expired(now_millis());
+        // Before the file comes in, so that what it gained is not taken for what is given up.
+        steps::settle(&mut state, now_millis());
         let known = known_targets(&state);
         let (targets, mut warnings) = self.resolve_all(file, &known).await?;
         let merged = self
@@ -129,6 +131,7 @@ impl Control {
         match admission {
             Admission::AtStart => {
                 forget_lost(&mut next);
+                // Once more: the file may have lost some that rollouts are about.
                 steps::settle(&mut next, now_millis());
             }
             Admission::Added => unhindered(model, &next)?,

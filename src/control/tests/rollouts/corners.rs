@@ -397,3 +397,21 @@ fn what_a_start_decides_of_a_rollout_is_told() {
         assert_eq!(rig.rollout_ends(), [(1, "failed"), (1, "clean")]);
     });
 }
+
+/// It was taken for that of the rollout, which was given up, and was gone with it.
+#[test]
+fn what_the_file_gained_while_the_proxy_was_down_is_there_whatever_becomes_of_the_rollout() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        drop(rig.under_way(c_for_all()).await);
+        let mut file = topology();
+        file.pools[0].backends.push(BackendSpec {
+            id: id(2),
+            address: address(3),
+            weight: Weight::default(),
+        });
+        let rig = rig.restarted_with(&file).await;
+        assert_eq!(rig.phase(), None);
+        assert_eq!(rig.with(Intent::Active), ["a", "b", "c"]);
+    });
+}
