@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::backend::Generation;
 use crate::pool::model::{Member, Model, NewMember, PoolModel, Refusal, UnixMillis};
-use crate::pool::rollout::Kind;
+use crate::pool::rollout::{Kind, ROLLOUT_BACKENDS_MAX};
 use crate::spec::{BackendId, Intent, PoolName};
 
 /// What a rollout is to do.
@@ -110,6 +110,9 @@ pub enum NoPlan {
         /// `POOL/ID` of the others.
         others: String,
     },
+    /// More than one rollout may be about.
+    #[error("{0} backends would go, more than the {ROLLOUT_BACKENDS_MAX} of one rollout")]
+    TooMany(usize),
     /// Too few would be left.
     #[error("{left} would be eligible afterwards, fewer than the minimum of {min}")]
     TooFew {
@@ -164,6 +167,9 @@ pub fn plan(
     }
     if let Some(active) = wish.new.iter().find(|new| serves(new).is_some()) {
         return Err(NoPlan::IsActive(active.id.clone()));
+    }
+    if old.len() > ROLLOUT_BACKENDS_MAX {
+        return Err(NoPlan::TooMany(old.len()));
     }
     if wish.kills {
         for member in &old {

@@ -92,6 +92,7 @@ impl Control {
                 "drain those first, use --keep-standby, or --force to take it out of this pool alone"
                     .to_owned()
             }
+            NoPlan::TooMany(_) => "replace fewer at a time".to_owned(),
             NoPlan::TooFew { .. } => "bring in more, or replace fewer at a time".to_owned(),
             NoPlan::IsNotActive { id, .. } => format!(
                 "it gets no traffic; `tidegate drain {pool}/{id}` makes it safe to kill, `tidegate status {pool}` shows who serves"

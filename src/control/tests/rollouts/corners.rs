@@ -415,3 +415,25 @@ fn what_the_file_gained_while_the_proxy_was_down_is_there_whatever_becomes_of_th
         assert_eq!(rig.with(Intent::Active), ["a", "b", "c"]);
     });
 }
+
+/// The state file takes no more in one rollout: it was answered that the disk is to be looked at.
+#[test]
+fn a_rollout_takes_out_no_more_than_it_may_bring_in() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        for port in 101..=199 {
+            let at = format!("127.0.0.1:{port}");
+            rig.added(web(), &format!("n{port}"), &at, Intent::Active)
+                .await;
+        }
+        let refused = rig.begin(c_for_all()).await.unwrap();
+        assert_eq!(
+            (refused.outcome, refused.message.as_str()),
+            (
+                Outcome::Refused,
+                "web: 101 backends would go, more than the 100 of one rollout"
+            )
+        );
+        assert_eq!(refused.hint.as_deref(), Some("replace fewer at a time"));
+    });
+}
