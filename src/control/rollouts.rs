@@ -241,6 +241,7 @@ impl Control {
         let mut model = self.model.lock().await;
         let answered = |answer| Begun::Answered(Box::new(answer));
         if let Some(key) = &call.key
+            && !call.dry_run
             && let Some(known) = self.known_by(&model, pool, key, new)
         {
             return known;

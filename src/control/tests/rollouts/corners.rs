@@ -437,3 +437,20 @@ fn a_rollout_takes_out_no_more_than_it_may_bring_in() {
         assert_eq!(refused.hint.as_deref(), Some("replace fewer at a time"));
     });
 }
+
+/// It joined the rollout and was answered when that was over.
+#[test]
+fn a_dry_run_waits_for_no_rollout_that_has_its_key() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        let mut call = c_for_all();
+        call.key = Some("deploy-7".to_owned());
+        let first = rig.under_way(call.clone()).await;
+        call.dry_run = true;
+        let now = Instant::now();
+        let dry = rig.begin(call).await.unwrap();
+        assert_eq!(dry.outcome, Outcome::Refused, "{}", dry.message);
+        assert_eq!(Instant::now(), now);
+        drop(first);
+    });
+}
