@@ -32,7 +32,7 @@ pub(super) struct Out {
 
 impl Out {
     /// Those that ended so, in a row.
-    fn that(&self, is_it: impl Fn(TakenOut) -> bool) -> Vec<&str> {
+    pub(super) fn that(&self, is_it: impl Fn(TakenOut) -> bool) -> Vec<&str> {
         let each = self.each.iter().filter(|(_, how)| is_it(*how));
         each.map(|(name, _)| name.as_str()).collect()
     }
@@ -44,13 +44,22 @@ impl Out {
 
     /// The outcome for those who wanted them out, and the words.
     pub(super) fn in_words(&self, ids: &str, drains: &[Arc<Drain>]) -> (Outcome, String) {
-        let drained = |how: &str, outcome| match self.is_safe {
-            true => (outcome, format!("{ids} drained: {how}; safe to kill")),
-            // The outcomes of a drain say that it is safe.
-            false => (
+        let is_gone = |how| matches!(how, TakenOut::Clean | TakenOut::Forced);
+        let warm = self.that(|how| how == TakenOut::Standby).join(", ");
+        // The outcomes of a drain say that it is safe.
+        let drained = |how: &str, outcome| match (self.is_safe, warm.is_empty()) {
+            (true, _) => (outcome, format!("{ids} drained: {how}; safe to kill")),
+            (false, true) => (
                 Outcome::Done,
                 format!("{ids} drained: {how}; not safe to kill: the address is live elsewhere"),
             ),
+            (false, false) => {
+                let gone = self.that(is_gone).join(", ");
+                (
+                    Outcome::Done,
+                    format!("{gone} drained: {how}; {warm} on standby"),
+                )
+            }
         };
         match self.how {
             TakenOut::None | TakenOut::Standby => (Outcome::Done, format!("{ids} on standby")),
@@ -58,7 +67,7 @@ impl Out {
             TakenOut::Forced => drained(&format!("forced{}", cut_of(drains)), Outcome::Forced),
             TakenOut::Restored => {
                 let back = self.that(|how| how == TakenOut::Restored).join(", ");
-                let gone = self.that(|how| how < TakenOut::Restored).join(", ");
+                let gone = self.that(is_gone).join(", ");
                 let gone = match gone.is_empty() {
                     true => String::new(),
                     false => format!(", {gone} drained"),

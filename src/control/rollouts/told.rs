@@ -257,9 +257,10 @@ impl Control {
                 true => format!("{kind} {number} of {pool} {cause}{rest}"),
                 false => format!("{kind} {number} of {pool} {decided}: {cause}{rest}"),
             };
+            let warm = out.that(|how| how == TakenOut::Standby).join(", ");
             let left = match out.how {
+                _ if !warm.is_empty() => Some(format!("{warm} on standby")),
                 TakenOut::Clean | TakenOut::Forced => Some("nothing of it is left".to_owned()),
-                TakenOut::Standby => Some(format!("{new} on standby")),
                 _ => out.hint(pool),
             };
             let serves = (!past.old.is_empty()).then(|| format!("who served before serves: {old}"));

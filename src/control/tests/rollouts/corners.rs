@@ -454,3 +454,24 @@ fn a_dry_run_waits_for_no_rollout_that_has_its_key() {
         drop(first);
     });
 }
+
+#[test]
+fn those_that_went_back_to_standby_are_not_called_drained() {
+    on_a_standing_clock(async {
+        let rig = Rig::new().await;
+        rig.added(web(), "c", "127.0.0.1:3", Intent::Standby).await;
+        let mut call = c_for_all();
+        call.add.push(incoming("d", 9));
+        drop(rig.under_way(call).await);
+        let answer = rig.control.abort(actor(), web(), None).await;
+        assert_eq!(
+            (answer.outcome, answer.message.as_str()),
+            (
+                Outcome::Done,
+                "web: rollout 1 was taken back; a, b in service; d drained: clean; c on standby"
+            )
+        );
+        assert!(!answer.safe_to_kill);
+        assert_eq!(rig.with(Intent::Standby), ["c"]);
+    });
+}
