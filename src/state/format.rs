@@ -29,6 +29,9 @@ pub const VERSION: u64 = 1;
 /// The highest generation: JSON readers keep whole numbers exactly up to 2^53.
 const GENERATION_MAX: Generation = 1 << 53;
 
+/// The highest number of a rollout, for the same reason.
+const NUMBER_MAX: u64 = 1 << 53;
+
 /// The longest clock of a drain, far below what an instant can hold and far above any use.
 const CLOCK_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
@@ -155,6 +158,9 @@ fn validate_pool(name: &PoolName, pool: &PoolModel) -> Result<(), String> {
 /// Whether the generations they name are still there is for [`crate::control`] to settle.
 fn validate_rollouts(name: &PoolName, pool: &PoolModel) -> Result<(), String> {
     let wrong = |number: u64, what: &str| Err(format!("{name}: rollout {number}: {what}"));
+    if pool.rollouts > NUMBER_MAX {
+        return wrong(pool.rollouts, "its number is too high");
+    }
     if pool.history.len() > HISTORY_MAX {
         let kept = pool.history.len();
         return Err(format!(
