@@ -39,6 +39,7 @@ use crate::spec::{
 pub use crate::rollout::plan::Replace;
 
 pub(super) use course::Course;
+use course::Decision;
 use told::{Waiting, ids};
 
 /// One backend that a rollout brings in.
@@ -130,7 +131,7 @@ enum Begun {
     /// It is under way.
     Course(Arc<Course>),
     /// A call with that key was decided before.
-    Past(Box<Past>),
+    Past(Box<Decision>),
     /// Nothing has to be done, or is.
     Answered(Box<Answer>),
     /// Another one is in the way.
@@ -198,7 +199,7 @@ impl Control {
                 };
                 self.course_answer(pool, &course, for_what, wait).await
             }
-            Begun::Past(past) => self.past_answer(pool, &past, wait).await,
+            Begun::Past(decision) => self.decided_answer(pool, &decision, wait).await,
             Begun::Answered(answer) => *answer,
             Begun::Hindered(_, answer) => *answer,
         }
@@ -322,7 +323,8 @@ impl Control {
         } else {
             let mut newest_first = of.history.iter().rev();
             let past = newest_first.find(|past| past.key.as_deref() == Some(key))?;
-            (past.number, &past.new, Begun::Past(Box::new(past.clone())))
+            let known = Begun::Past(Box::new(self.decision_of(past.clone())));
+            (past.number, &past.new, known)
         };
         if is_same(others) {
             return Some(known);
@@ -372,7 +374,7 @@ impl Control {
             && past.taken_out == TakenOut::Draining
             && !call.dry_run
         {
-            return Begun::Past(Box::new(past.clone()));
+            return Begun::Past(Box::new(self.decision_of(past.clone())));
         }
         let new: Vec<String> = call.add.iter().map(|new| new.id.to_string()).collect();
         let message = format!("{pool}: already serving: {}", new.join(", "));

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::course::Decision;
+use super::course::{Course, Decision};
 use super::told::{Waiting, ids, probe_of};
 use super::{RollbackCall, ids_of};
 use crate::backend::{Generation, Health};
@@ -43,19 +43,17 @@ impl Control {
     ) -> Answer {
         let control = Arc::clone(self);
         self.run(async move {
-            if let Err(answer) = control.begin_promote(&actor, &pool).await {
-                return *answer;
-            }
+            let course = match control.begin_promote(&actor, &pool).await {
+                Ok(course) => course,
+                Err(answer) => return *answer,
+            };
             let wait = wait.unwrap_or_else(|| control.patience(&pool, &Default::default()));
-            match control.course(&pool) {
-                Some(course) if wait.is_zero() => {
-                    control.begun_answer(&pool, course.number(), "was promoted")
-                }
-                Some(course) => {
+            match wait.is_zero() {
+                true => control.begun_answer(&pool, course.number(), "was promoted"),
+                false => {
                     let for_what = Waiting::ForTheEnd;
                     control.course_answer(&pool, &course, for_what, wait).await
                 }
-                None => control.last_answer(&pool, wait).await,
             }
         })
         .await
@@ -125,7 +123,7 @@ impl Control {
         self: &Arc<Self>,
         actor: &Actor,
         pool: &PoolName,
-    ) -> Result<(), Box<Answer>> {
+    ) -> Result<Arc<Course>, Box<Answer>> {
         let mut model = self.model.lock().await;
         let rollout = self.open_canary(&model, pool)?;
         self.all_healthy(pool, &rollout.new)?;
@@ -136,7 +134,9 @@ impl Control {
             return Err(Box::new(self.no_plan_answer(pool, &no)));
         }
         let opened = self.open_now(Some(actor), &mut model, pool).await;
-        opened.map_err(|stop| Box::new(self.stopped(stop, pool, None)))
+        opened.map_err(|stop| Box::new(self.stopped(stop, pool, None)))?;
+        // Under the lock: with no bake it may be decided as soon as that is given back.
+        self.course(pool).ok_or_else(|| self.no_course(pool))
     }
 
     fn open_canary(&self, model: &Model, pool: &PoolName) -> Result<Rollout, Box<Answer>> {
@@ -223,12 +223,12 @@ impl Control {
         match course {
             // Decided just now, under the lock.
             Some(course) => Ok(course.decided().await),
-            None => Err(Box::new(self.pool_answer(
-                Outcome::Error,
-                "the rollout had no course",
-                pool,
-            ))),
+            None => Err(self.no_course(pool)),
         }
+    }
+
+    fn no_course(&self, pool: &PoolName) -> Box<Answer> {
+        Box::new(self.pool_answer(Outcome::Error, "the rollout had no course", pool))
     }
 
     async fn roll_back_now(
@@ -245,7 +245,7 @@ impl Control {
             let known = newest_first.find(|past| is_it(&past.taken_back_by) || is_it(&past.key));
             match known {
                 Some(past) if past.kind == Kind::Rollback || is_it(&past.taken_back_by) => {
-                    return Ok(Arc::new(self.decision_of(pool, past.clone())));
+                    return Ok(Arc::new(self.decision_of(past.clone())));
                 }
                 Some(past) => {
                     let message = format!(
@@ -280,7 +280,7 @@ impl Control {
             && past.kind == Kind::Rollback
             && past.new.iter().all(serves)
         {
-            return Ok(Arc::new(self.decision_of(pool, past.clone())));
+            return Ok(Arc::new(self.decision_of(past.clone())));
         }
         let past = self.to_roll_back(pool, of)?;
         let back: Vec<Generation> = past.old.iter().map(|named| named.generation).collect();
@@ -319,7 +319,7 @@ impl Control {
         self.emit_of_pool(Some(actor), pool, happening);
         self.decided(Some(actor), &model, pool);
         self.tell_taken_out(pool, ended);
-        Ok(Arc::new(self.decision_of(pool, record)))
+        Ok(Arc::new(self.decision_of(record)))
     }
 
     fn rollback_terms(&self, actor: &Actor, pool: &PoolName, call: &RollbackCall) -> Terms {

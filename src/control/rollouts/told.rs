@@ -186,26 +186,9 @@ impl Control {
         }
     }
 
-    /// The answer of a call that joins one that was decided before.
-    pub(super) async fn past_answer(&self, pool: &PoolName, past: &Past, wait: Duration) -> Answer {
-        let decision = self.decision_of(pool, past.clone());
-        self.decided_answer(pool, &decision, wait).await
-    }
-
-    /// The answer about what was decided last.
-    pub(super) async fn last_answer(&self, pool: &PoolName, wait: Duration) -> Answer {
-        let past = {
-            let model = self.model.lock().await;
-            let of = model.pools.get(pool);
-            of.and_then(|of| of.history.last().cloned())
-        };
-        match past {
-            Some(past) => self.past_answer(pool, &past, wait).await,
-            None => self.pool_answer(Outcome::Unknown, format!("{pool} is gone"), pool),
-        }
-    }
-
-    pub(super) fn decision_of(&self, _pool: &PoolName, past: Past) -> Decision {
+    /// What a record came to. The caller holds the lock, so that it has either the end of each drain or
+    /// the drain.
+    pub(super) fn decision_of(&self, past: Past) -> Decision {
         let out = past.out().iter();
         let drains = out.filter_map(|named| self.drain_of(named.generation));
         Decision {
