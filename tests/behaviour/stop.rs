@@ -186,3 +186,66 @@ async fn a_drain_that_waits_while_the_proxy_stops_gets_its_answer() {
     assert_eq!(drained.json()["outcome"], "clean");
     assert!(proxy.ended().await.success());
 }
+
+#[tokio::test]
+async fn what_a_paused_pool_holds_does_not_keep_the_stop_beyond_its_deadline() {
+    let app = App::start("a").await;
+    let mut setup = Setup::web(&[("a", &app)]);
+    setup.extra = "shutdown: {timeout: 300ms}\n".into();
+    let mut proxy = Proxy::start(setup).await;
+    proxy.until_healthy(&["a"]).await;
+    let paused = proxy.admin("POST", "/v1/pools/web/pause").await;
+    assert_eq!(paused.json()["outcome"], "done");
+    let answer = proxy.fetch(get("/quick"));
+    within("the request to be held", async {
+        while proxy.admin("GET", "/v1/pools/web").await.json()["pool"]["held"] != 1 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    let begun = Instant::now();
+    proxy.signal(Signal::TERM);
+    proxy.ended().await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(answer.await.unwrap().is_err());
+    assert!(proxy.log().contains("shutdown.timeout"), "{}", proxy.log());
+}
+
+/// It goes on in the next process.
+#[tokio::test]
+async fn a_rollout_under_way_does_not_keep_the_process() {
+    let (_app, mut proxy) = one().await;
+    let new = App::start("c").await;
+    let body = serde_json::json!({
+        "add": [{"id": "c", "address": new.address}],
+        "replace": "all",
+        "min_healthy_time": "100ms",
+        "bake": "1h",
+        "wait": "0s",
+    })
+    .to_string();
+    let asked = proxy.admin_with("POST", "/v1/pools/web/rollout", &body);
+    assert_eq!(asked.await.json()["outcome"], "begun");
+    within("the bake", async {
+        let phase = async || {
+            let pool = proxy.admin("GET", "/v1/pools/web").await.json();
+            pool["pool"]["rollout"]["phase"].clone()
+        };
+        while phase().await != "bake" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let begun = Instant::now();
+    proxy.signal(Signal::TERM);
+    assert!(proxy.ended().await.success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+}

@@ -1,6 +1,7 @@
 //! Rollouts on a clock that stands: every phase, every way out, and what a restart makes of each.
 
 mod corners;
+mod trouble;
 
 use super::*;
 use crate::pool::rollout::{Decided, Past, TakenOut};
@@ -63,6 +64,11 @@ impl Rig {
         let pool = snapshot.pool(&web()).unwrap();
         let of = pool.entries.iter().filter(|e| e.member.intent == intent);
         of.map(|entry| entry.member.id.to_string()).collect()
+    }
+
+    /// Whether the disk is full.
+    fn is_full(&self, is_full: bool) {
+        self.store.1.store(is_full, Ordering::Relaxed);
     }
 
     async fn last(&self) -> Past {

@@ -61,10 +61,6 @@ impl Rig {
         drain.await
     }
 
-    fn is_full(&self, is_full: bool) {
-        self.store.1.store(is_full, Ordering::Relaxed);
-    }
-
     /// Of all that was told, the ends of rollouts: `decided` or `ended`, and how.
     fn rollout_ends(&self) -> Vec<(u64, &'static str)> {
         let events = self.control.events.since(0, usize::MAX);
