@@ -7,9 +7,10 @@
 //!
 //! The old set is measured over the time of the rollout, so that a trouble both have in common (a
 //! database that is down) is not held against the new one; if it answered too little in that time,
-//! over its whole life. What an error is, is the backend's [`Tally`].
+//! over its whole life. What an error is, is the backend's [`Tally`]. [`due`] says when a bake is over.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::backend::{Generation, Tally};
 use crate::spec::{RolloutSpec, Share};
@@ -29,6 +30,31 @@ pub enum Verdict {
     TooManyErrors,
     /// Too few answers to say.
     NotJudged,
+}
+
+/// What is to be done about a bake that nothing else has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// It is not over, or nobody is healthy: look again.
+    Nothing,
+    /// The new ones have it.
+    Finish,
+    /// They did not get healthy again in a time that would have been too long for the gate.
+    TakeBack,
+}
+
+/// What is due `after` so long in the bake. While the new ones are not healthy it does not end well; with
+/// nobody to go back to, watching on would change nothing.
+pub fn due(spec: &RolloutSpec, after: Duration, is_new_healthy: bool, may_go_back: bool) -> Due {
+    if after < spec.bake {
+        Due::Nothing
+    } else if is_new_healthy || !may_go_back {
+        Due::Finish
+    } else if after >= spec.bake.saturating_add(spec.healthy_deadline) {
+        Due::TakeBack
+    } else {
+        Due::Nothing
+    }
 }
 
 /// What the two sets have answered, as it is judged.
@@ -151,6 +177,25 @@ mod tests {
                 "{new:?} {old:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_bake_always_comes_to_an_end() {
+        let spec = RolloutSpec {
+            bake: Duration::from_secs(10),
+            healthy_deadline: Duration::from_secs(60),
+            ..RolloutSpec::default()
+        };
+        let due = |secs, healthy, back| due(&spec, Duration::from_secs(secs), healthy, back);
+        for (healthy, back) in [(true, true), (false, true), (true, false), (false, false)] {
+            assert_eq!(due(9, healthy, back), Due::Nothing);
+        }
+        assert_eq!(due(10, true, true), Due::Finish);
+        assert_eq!(due(10, false, true), Due::Nothing);
+        assert_eq!(due(69, false, true), Due::Nothing);
+        assert_eq!(due(70, false, true), Due::TakeBack);
+        assert_eq!(due(70, true, true), Due::Finish);
+        assert_eq!(due(10, false, false), Due::Finish);
     }
 
     #[test]

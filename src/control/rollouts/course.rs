@@ -20,7 +20,7 @@ use crate::events::Happening;
 use crate::pool::model::Model;
 use crate::pool::rollout::{Decided, Named, Past, Phase, Rollout};
 use crate::report::ErrorShares;
-use crate::rollout::bake::{Baseline, Verdict};
+use crate::rollout::bake::{Baseline, Due, Verdict, due};
 use crate::rollout::gate::{Gate, Standing};
 use crate::rollout::plan::{enough, stays};
 use crate::rollout::steps::{self, WayBack};
@@ -343,21 +343,30 @@ impl Control {
             };
             let (new, old) = (backends(&rollout.new), backends(&rollout.old));
             let is_healthy = |backend: &Arc<Backend>| backend.health() == Health::Healthy;
-            let can_go_back = rollout.spec.auto_revert && old.iter().any(is_healthy);
+            let may_go_back = rollout.spec.auto_revert && !old.is_empty();
+            let can_go_back = may_go_back && old.iter().any(is_healthy);
             if can_go_back && let Some((cause, drain)) = self.badness(course, rollout, &new, &old) {
-                let way = WayBack {
-                    decided: Decided::Reverted,
-                    drain,
-                };
-                return self
-                    .give_back_from(pool, course, rollout.phase, way, cause)
-                    .await;
+                return self.revert(pool, course, rollout, cause, drain).await;
             }
             let now = Instant::now();
-            let is_over = ends.is_some_and(|ends| now >= ends) && new.iter().all(is_healthy);
-            if is_over {
-                let cause = self.goodness(course, rollout, &new, &old, now - begun);
-                return self.finish(pool, course, cause).await;
+            let is_new_healthy = new.iter().all(is_healthy);
+            let due = match rollout.phase {
+                Phase::Bake => due(&rollout.spec, now - begun, is_new_healthy, may_go_back),
+                _ => Due::Nothing,
+            };
+            match due {
+                Due::Nothing => {}
+                Due::Finish => {
+                    let cause = self.goodness(course, rollout, &new, &old, now - begun);
+                    return self.finish(pool, course, cause).await;
+                }
+                Due::TakeBack => {
+                    let sick = new.iter().filter(|backend| !is_healthy(backend));
+                    let sick: Vec<String> = sick.map(|backend| probe_of(backend)).collect();
+                    let cause = format!("not healthy, as the old ones: {}", sick.join("; "));
+                    let drain = failed_drain(rollout);
+                    return self.revert(pool, course, rollout, cause, drain).await;
+                }
             }
             let look = now + LOOK_EVERY;
             let until = match ends {
@@ -383,11 +392,7 @@ impl Control {
             .iter()
             .filter(|backend| backend.health() == Health::Unhealthy);
         if let Some(backend) = unhealthy.next() {
-            let mut drain = rollout.drain;
-            drain.timeout = drain.timeout.min(FAILED_DRAIN);
-            drain.on_timeout = OnTimeout::Close;
-            drain.tunnels.close_after = Some(Duration::ZERO);
-            drain.tunnels.spread = drain.tunnels.spread.min(FAILED_DRAIN / 2);
+            let drain = failed_drain(rollout);
             return Some((format!("failed its probes: {}", probe_of(backend)), drain));
         }
         let shares = course.shares(rollout, new, old);
@@ -411,6 +416,12 @@ impl Control {
         if rollout.spec.bake.is_zero() {
             return "not watched".to_owned();
         }
+        let sick = new
+            .iter()
+            .find(|backend| backend.health() != Health::Healthy);
+        if let Some(backend) = sick {
+            return format!("not healthy, but not taken back: {}", probe_of(backend));
+        }
         let shares = course.shares(rollout, new, old);
         let words = share_words(rollout, &shares);
         match shares.verdict(&rollout.spec) {
@@ -421,6 +432,22 @@ impl Control {
             ),
             Verdict::TooManyErrors => format!("too many errors, but not taken back: {words}"),
         }
+    }
+
+    async fn revert(
+        self: &Arc<Self>,
+        pool: &PoolName,
+        course: &Course,
+        rollout: &Rollout,
+        cause: String,
+        drain: DrainSpec,
+    ) -> Result<(), Stop> {
+        let way = WayBack {
+            decided: Decided::Reverted,
+            drain,
+        };
+        self.give_back_from(pool, course, rollout.phase, way, cause)
+            .await
     }
 
     async fn finish(
@@ -503,6 +530,16 @@ impl Control {
         let published = self.published(pool, number);
         published.is_some_and(|rollout| rollout.phase == phase)
     }
+}
+
+/// The clocks by which new ones that are not healthy drain.
+fn failed_drain(rollout: &Rollout) -> DrainSpec {
+    let mut drain = rollout.drain;
+    drain.timeout = drain.timeout.min(FAILED_DRAIN);
+    drain.on_timeout = OnTimeout::Close;
+    drain.tunnels.close_after = Some(Duration::ZERO);
+    drain.tunnels.spread = drain.tunnels.spread.min(FAILED_DRAIN / 2);
+    drain
 }
 
 /// The rollout as the model has it, if it is that one and in that phase.

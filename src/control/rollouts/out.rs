@@ -46,11 +46,12 @@ impl Out {
     pub(super) fn in_words(&self, ids: &str, drains: &[Arc<Drain>]) -> (Outcome, String) {
         let is_gone = |how| matches!(how, TakenOut::Clean | TakenOut::Forced);
         let warm = self.that(|how| how == TakenOut::Standby).join(", ");
-        // The outcomes of a drain say that it is safe.
+        // The outcomes of a drain say that it is safe. A process whose address came to live elsewhere is in
+        // use again, and whoever goes by the exit code must not kill it.
         let drained = |how: &str, outcome| match (self.is_safe, warm.is_empty()) {
             (true, _) => (outcome, format!("{ids} drained: {how}; safe to kill")),
             (false, true) => (
-                Outcome::Done,
+                Outcome::Restored,
                 format!("{ids} drained: {how}; not safe to kill: the address is live elsewhere"),
             ),
             (false, false) => {
@@ -94,6 +95,9 @@ impl Out {
                 Some(format!(
                     "the drain goes on; `tidegate wait {pool}/{first} --for drained` waits for it"
                 ))
+            }
+            TakenOut::Clean | TakenOut::Forced if !self.is_safe => {
+                Some("do not kill what is in use elsewhere".to_owned())
             }
             TakenOut::Restored if back.len() == 1 => {
                 Some(format!("do not kill {}: it is in use again", back[0]))

@@ -563,7 +563,11 @@ fn a_process_that_serves_another_pool_too_is_not_called_safe_to_kill() {
         call.add = vec![incoming("c", 4)]; // where api/a lives
         let rollout = rig.under_way(call).await;
         let answer = rig.control.abort(actor(), web(), None).await;
-        assert_eq!(answer.outcome, Outcome::Done);
+        assert_eq!(answer.outcome, Outcome::Restored);
+        assert_eq!(
+            answer.hint.as_deref(),
+            Some("do not kill what is in use elsewhere")
+        );
         assert_eq!(
             answer.message,
             "web: rollout 1 was taken back; a, b in service; c drained: clean; not safe to kill: the address is live elsewhere"

@@ -155,7 +155,7 @@ fn an_address_that_is_spelled_differently_elsewhere_is_not_called_safe_to_kill()
         call.add[0].address = Address::parse("[0:0:0:0:0:0:0:1]:9").unwrap();
         let rollout = rig.under_way(call).await;
         let answer = rig.control.abort(actor(), web(), None).await;
-        assert_eq!(answer.outcome, Outcome::Done, "{}", answer.message);
+        assert_eq!(answer.outcome, Outcome::Restored, "{}", answer.message);
         assert!(!answer.safe_to_kill);
         assert!(!answer.rollout.unwrap().added[0].safe_to_kill);
         drop(rollout);

@@ -91,11 +91,12 @@ fn an_operation_that_cannot_be_stored_changes_nothing_and_says_so() {
     });
 }
 
-/// With nobody to go back to it stays, until one of the sets is healthy or somebody aborts it.
+/// With nobody to go back to it stays for a while, until one of the sets is healthy or somebody aborts
+/// it; then things are as they were.
 #[test]
-fn a_bake_in_which_nobody_is_healthy_ends_by_whoever_gets_healthy_first_or_an_abort() {
+fn a_bake_in_which_nobody_is_healthy_ends_by_whoever_gets_healthy_first_an_abort_or_its_time() {
     on_a_standing_clock(async {
-        for way_out in ["new", "old", "abort"] {
+        for way_out in ["new", "old", "abort", "time"] {
             let rig = Rig::new().await;
             let rollout = rig.under_way(c_for_all()).await;
             rig.open().await;
@@ -103,7 +104,7 @@ fn a_bake_in_which_nobody_is_healthy_ends_by_whoever_gets_healthy_first_or_an_ab
                 rig.observe(&backend, Health::Unknown);
             }
             rig.observe(&rig.backend("c"), Health::Unhealthy);
-            rig.pass(3600).await;
+            rig.pass(60).await;
             assert_eq!(rig.phase().as_deref(), Some("bake"));
             let active = match way_out {
                 "new" => {
@@ -114,12 +115,14 @@ fn a_bake_in_which_nobody_is_healthy_ends_by_whoever_gets_healthy_first_or_an_ab
                     rig.observe(&rig.backend("a"), Health::Healthy);
                     "a,b"
                 }
-                _ => {
+                "abort" => {
                     rig.control.abort(actor(), web(), None).await;
                     "a,b"
                 }
+                _ => "a,b",
             };
             rig.pass(11).await;
+            assert_eq!(rig.phase(), None, "{way_out}");
             assert_eq!(rig.with(Intent::Active).join(","), active);
             let outcome = match way_out {
                 "new" => Outcome::Clean,
