@@ -72,7 +72,10 @@ async fn answers_that_are_given_while_it_stops_close_their_connection() {
     let body = format!("{{\"id\": \"b\", \"address\": \"{}\"}}", good.address);
     let path = "/v1/pools/web/backends";
     proxy.admin_with("POST", path, &body).await;
+    // Answered once, so that it was accepted for certain.
     let mut idle = proxy.client().await;
+    idle.send(get("/quick")).await;
+    assert_eq!(idle.answer().await.status(), 200);
     proxy.signal(Signal::TERM);
     // One that waits is closed a moment after the listeners.
     assert_eq!(idle.end().await.0, b"");
