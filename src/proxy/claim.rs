@@ -38,7 +38,7 @@ pub(super) async fn claim_or_hold(
     let is_retry = context.tries > 0 && !context.wants_new_connection;
     let failed = context.failure.unwrap_or(Failure::NoBackend);
     // Looked at before the claim: if the rollout is taken back in between, the claim finds the old ones.
-    let bake = bake_of(pools, pool).filter(|_| is_retry);
+    let bake = is_retry.then(|| bake_of(pools, pool)).flatten();
     context.was_in_bake |= bake.is_some();
     if context.tries >= TRIES_MAX
         && let Some(rollout) = &bake
