@@ -30,7 +30,8 @@ pub struct Answer {
     pub backend: Option<BackendStatus>,
     /// Who serves the pool now.
     pub serving: Vec<Serving>,
-    /// Whether the process of that generation may be killed without a client noticing.
+    /// Whether the process of that generation may be killed without a client noticing; of a rollout, the
+    /// processes of all that it was to take out.
     pub safe_to_kill: bool,
     /// The drain, if there is or was one.
     pub drain: Option<DrainStatus>,
