@@ -18,6 +18,7 @@
 //! Who calls it: `admin` for people and scripts, `server` at start, on SIGHUP and at the end. It
 //! knows neither HTTP nor YAML: the file is read through [`Source`], names through [`Resolve`].
 
+mod adding;
 mod drains;
 mod ended;
 mod file;
@@ -49,8 +50,9 @@ use crate::pool::{Entry, FileSettings, Pools};
 use crate::report::Answer;
 use crate::spec::{Address, Intent, PoolName, Target, Topology};
 
+pub use adding::AddCall;
 pub use drains::{DrainCall, Wait};
-pub use live::{AddCall, StandbyCall};
+pub use live::StandbyCall;
 pub use pause::{PAUSE_TTL, PAUSE_TTL_MAX, PAUSE_WAIT, PauseCall};
 use rollouts::Course;
 pub use rollouts::{Incoming, Replace, RollbackCall, RolloutCall, RolloutClocks};

@@ -1,8 +1,9 @@
 //! Rollouts: moving a pool from one set of backends to another as one transaction.
 //!
 //! What is decided, and the steps, are in [`crate::rollout`]; here they are taken: under the change
-//! lock, stored, published, told. A rollout under way has a [`Course`], which its own task drives
-//! (`course`) and which every caller that waits for it watches; `commands` are those that step in
+//! lock, stored, published, told. `calls` are what operations are told. A rollout under way has a
+//! [`Course`], which its own task drives (`drive`) and which every caller that waits for it watches;
+//! `commands` are those that step in
 //! (share, promote, abort, rollback), `status` is how it stands, `told` what those who asked are
 //! answered, `out` how those that were taken out stand.
 //!
@@ -10,8 +11,10 @@
 //! takes a step holds the lock and has looked that the rollout is still the one, in the phase, that
 //! it means. So a command and the course never both decide.
 
+mod calls;
 mod commands;
 mod course;
+mod drive;
 mod out;
 mod status;
 mod told;
@@ -20,111 +23,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::drains::DrainCall;
 use super::{Actor, Control, Stop, deadline_in, now_millis};
-use crate::backend::{Generation, Tally};
+use crate::backend::{Generation, Health, Tally};
 use crate::events::Happening;
 use crate::outcome::Outcome;
 use crate::pool::model::{Member, Model, NewMember};
-use crate::pool::rollout::{Decided, Named, Past, TakenOut};
+use crate::pool::rollout::{Decided, Kind, Named, Past, TakenOut};
 use crate::report::{Answer, RolloutStatus};
 use crate::rollout::plan::{NoPlan, Plan, Planned, Wish, plan};
 use crate::rollout::steps::{self, Terms};
-use crate::spec::{
-    Address, BackendId, Intent, Origin, PoolName, RolloutSpec, Share, Sticky, Weight,
-};
+use crate::spec::{BackendId, DrainSpec, Intent, Origin, PoolName, RolloutSpec};
 
 pub use crate::rollout::plan::Replace;
+pub use calls::{Incoming, RollbackCall, RolloutCall, RolloutClocks};
 
 pub(super) use course::Course;
 use course::Decision;
 use told::{Waiting, ids};
-
-/// One backend that a rollout brings in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incoming {
-    /// The id.
-    pub id: BackendId,
-    /// As written.
-    pub address: Address,
-    /// Its share.
-    pub weight: Weight,
-}
-
-/// How a rollout differs from its pool's defaults; see [`RolloutSpec`].
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RolloutClocks {
-    /// See there.
-    pub min_healthy_time: Option<Duration>,
-    /// See there.
-    pub healthy_deadline: Option<Duration>,
-    /// See there.
-    pub bake: Option<Duration>,
-    /// See there.
-    pub auto_revert: Option<bool>,
-    /// See there.
-    pub min_requests: Option<u32>,
-    /// See there.
-    pub error_margin: Option<Share>,
-    /// See there.
-    pub sticky: Option<Sticky>,
-}
-
-impl RolloutClocks {
-    fn over(&self, defaults: &RolloutSpec) -> RolloutSpec {
-        let sticky = self.sticky.clone();
-        RolloutSpec {
-            min_healthy_time: self.min_healthy_time.unwrap_or(defaults.min_healthy_time),
-            healthy_deadline: self.healthy_deadline.unwrap_or(defaults.healthy_deadline),
-            bake: self.bake.unwrap_or(defaults.bake),
-            auto_revert: self.auto_revert.unwrap_or(defaults.auto_revert),
-            min_requests: self.min_requests.unwrap_or(defaults.min_requests),
-            error_margin: self.error_margin.unwrap_or(defaults.error_margin),
-            sticky: sticky.or_else(|| defaults.sticky.clone()),
-        }
-    }
-}
-
-/// What `rollout` is told.
-#[derive(Clone, Debug)]
-pub struct RolloutCall {
-    /// Those that come; 1 to [`crate::pool::rollout::ROLLOUT_BACKENDS_MAX`].
-    pub add: Vec<Incoming>,
-    /// Those that go.
-    pub replace: Replace,
-    /// Through a canary with this share first.
-    pub canary: Option<Share>,
-    /// The old ones stay on standby instead of being drained.
-    pub keep_standby: bool,
-    /// So many backends are eligible after the move, or it is not done; 1 unless said.
-    pub min_eligible: Option<u32>,
-    /// Also when one of the old lives in another pool too.
-    pub force: bool,
-    /// Say what would be done, and do nothing.
-    pub dry_run: bool,
-    /// What a retried call is known by: it joins the first one.
-    pub key: Option<String>,
-    /// How long to wait for another rollout of the pool to be over; zero does not.
-    pub lock_wait: Duration,
-    /// Clocks and thresholds.
-    pub clocks: RolloutClocks,
-    /// Clocks of the drain; its `wait` is how long the caller waits for the drain once the new ones
-    /// serve. A wait of zero is answered at once, before anything was decided.
-    pub drain: DrainCall,
-}
-
-/// What `rollback` is told.
-#[derive(Clone, Debug, Default)]
-pub struct RollbackCall {
-    /// Those that are taken out stay on standby instead of being drained.
-    pub keep_standby: bool,
-    /// What a retried call is known by.
-    pub key: Option<String>,
-    /// Clocks of the drain, and the caller's wait.
-    pub drain: DrainCall,
-}
 
 /// What a call for a rollout comes to, at first.
 enum Begun {
@@ -153,15 +71,14 @@ impl Control {
 
     /// The rollouts of a pool, the newest first: the one under way, then those that were decided.
     pub async fn history(&self, pool: &PoolName) -> Result<Vec<RolloutStatus>, Box<Answer>> {
-        let model = self.model.lock().await;
-        let of = model
-            .pool(pool)
-            .map_err(|refusal| Box::new(self.stopped(refusal.into(), pool, None)))?;
-        let under_way = of
-            .rollout
-            .iter()
-            .map(|rollout| self.under_way_status(pool, rollout));
-        let past = of.history.iter().rev().map(|past| self.past_status(past));
+        // Copied, so that no change waits until all of it is told.
+        let (rollout, history) = {
+            let model = self.model.lock().await;
+            let of = self.pool_of(&model, pool)?;
+            (of.rollout.clone(), of.history.clone())
+        };
+        let under_way = rollout.iter().map(|one| self.under_way_status(pool, one));
+        let past = history.iter().rev().map(|past| self.past_status(past));
         Ok(under_way.chain(past).collect())
     }
 
@@ -200,16 +117,13 @@ impl Control {
                 self.course_answer(pool, &course, for_what, wait).await
             }
             Begun::Past(decision) => self.decided_answer(pool, &decision, wait).await,
-            Begun::Answered(answer) => *answer,
-            Begun::Hindered(_, answer) => *answer,
+            Begun::Answered(answer) | Begun::Hindered(_, answer) => *answer,
         }
     }
 
     /// How long the caller of a rollout waits for drains.
     fn patience(&self, pool: &PoolName, call: &DrainCall) -> Duration {
-        let snapshot = self.pools.load();
-        let default = snapshot.pool(pool).map(|pool| pool.settings.drain.wait);
-        call.wait.unwrap_or(default.unwrap_or_default())
+        call.wait.unwrap_or_else(|| self.defaults_of(pool).0.wait)
     }
 
     async fn resolved(&self, call: &RolloutCall) -> Result<Vec<NewMember>, String> {
@@ -269,26 +183,30 @@ impl Control {
                     Err(stop) => answered(self.stopped(stop, pool, None)),
                 }
             }
-            Err(NoPlan::UnderWay { .. }) if self.course(pool).is_none() => {
-                answered(self.pool_answer(Outcome::Error, "a rollout has no course", pool))
-            }
-            Err(no @ NoPlan::UnderWay { .. }) => {
+            Err(no) => {
                 let answer = Box::new(self.no_plan_answer(pool, &no));
-                match self.course(pool) {
+                match self
+                    .course(pool)
+                    .filter(|_| matches!(no, NoPlan::UnderWay { .. }))
+                {
                     Some(course) => Begun::Hindered(course, answer),
                     None => Begun::Answered(answer),
                 }
             }
-            Err(no) => answered(self.no_plan_answer(pool, &no)),
         }
     }
 
-    fn terms(&self, actor: &Actor, pool: &PoolName, call: &RolloutCall) -> Terms {
+    /// The clocks of a pool, for drains and for rollouts.
+    fn defaults_of(&self, pool: &PoolName) -> (DrainSpec, RolloutSpec) {
         let snapshot = self.pools.load();
-        let settings = snapshot.pool(pool).map(|pool| Arc::clone(&pool.settings));
-        let (drain, rollout) = settings.map_or_else(Default::default, |settings| {
+        let settings = snapshot.pool(pool).map(|pool| &pool.settings);
+        settings.map_or_else(Default::default, |settings| {
             (settings.drain, settings.rollout.clone())
-        });
+        })
+    }
+
+    fn terms(&self, actor: &Actor, pool: &PoolName, call: &RolloutCall) -> Terms {
+        let (drain, rollout) = self.defaults_of(pool);
         Terms {
             key: call.key.clone(),
             actor: actor.0.clone(),
@@ -403,14 +321,28 @@ impl Control {
         self.commit_intents(Some(actor), model, next, pool).await?;
         let rollout = model.pools[pool].rollout.as_ref();
         let rollout = rollout.expect("it was begun just now");
+        let sides = (&rollout.new[..], &rollout.old[..]);
+        self.tell_begun(actor, pool, number, rollout.kind, sides);
+        Ok(self.start_course(pool, rollout))
+    }
+
+    /// Tells that a rollout began, with those that come and those that go.
+    fn tell_begun(
+        &self,
+        actor: &Actor,
+        pool: &PoolName,
+        rollout: u64,
+        kind: Kind,
+        (new, old): (&[Named], &[Named]),
+    ) {
+        let ids = |named: &[Named]| named.iter().map(|named| named.id.to_string()).collect();
         let happening = Happening::RolloutBegun {
-            rollout: number,
-            kind: rollout.kind.as_str(),
-            added: ids_of(&rollout.new),
-            replaced: ids_of(&rollout.old),
+            rollout,
+            kind: kind.as_str(),
+            added: ids(new),
+            replaced: ids(old),
         };
         self.emit_of_pool(Some(actor), pool, happening);
-        Ok(self.start_course(pool, rollout))
     }
 
     /// Tells how a rollout was decided, and that it has nothing left to end if that is so.
@@ -461,16 +393,13 @@ impl Control {
         }
     }
 
+    fn is_healthy(&self, pool: &PoolName, named: &Named) -> bool {
+        let backend = self.backend(pool, named.generation);
+        backend.is_some_and(|backend| backend.health() == Health::Healthy)
+    }
+
     fn tally(&self, pool: &PoolName, generation: Generation) -> Tally {
         let backend = self.backend(pool, generation);
         backend.map(|backend| backend.tally()).unwrap_or_default()
     }
-}
-
-fn ids_of(named: &[Named]) -> Vec<String> {
-    named.iter().map(|named| named.id.to_string()).collect()
-}
-
-fn instant_in(span: Duration) -> Instant {
-    deadline_in(span)
 }

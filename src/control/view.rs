@@ -110,7 +110,10 @@ impl Control {
                 since_ms: pause.since,
                 until_ms: pause.until,
             }),
-            rollout: self.status_now(&pool.name),
+            rollout: {
+                let under_way = pool.rollout.as_ref();
+                under_way.map(|rollout| self.under_way_status(&pool.name, rollout))
+            },
             backends: backends.collect(),
         }
     }

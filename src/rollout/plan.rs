@@ -81,9 +81,7 @@ pub enum NoPlan {
         phase: &'static str,
         /// Whose it is.
         actor: String,
-        /// When it began.
-        begun: UnixMillis,
-        /// The same, as an age in words.
+        /// Its age, in words.
         since: String,
     },
     /// To come, and active already, while others are not.
@@ -203,7 +201,6 @@ pub fn not_under_way(pool: &PoolName, of: &PoolModel, now: UnixMillis) -> Result
         kind: Kind::as_str(rollout.kind),
         phase: rollout.phase.as_str(),
         actor: rollout.actor.clone(),
-        begun: rollout.begun,
         since: match age {
             ..120 => format!("{age}s"),
             _ => format!("{}m{:02}s", age / 60, age % 60),

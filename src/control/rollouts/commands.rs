@@ -6,12 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::RollbackCall;
 use super::course::{Course, Decision};
 use super::told::{Waiting, ids, probe_of};
-use super::{RollbackCall, ids_of};
-use crate::backend::{Generation, Health};
+use crate::backend::Generation;
 use crate::control::{Actor, Control, Stop, now_millis};
-use crate::events::Happening;
 use crate::outcome::Outcome;
 use crate::pool::model::{Model, PoolModel, Refusal};
 use crate::pool::rollout::{Decided, Kind, Named, Past, Phase, Rollout};
@@ -165,11 +164,8 @@ impl Control {
 
     fn all_healthy(&self, pool: &PoolName, named: &[Named]) -> Result<(), Box<Answer>> {
         for named in named {
-            let backend = self.backend(pool, named.generation);
-            let is_healthy = backend
-                .as_ref()
-                .is_some_and(|backend| backend.health() == Health::Healthy);
-            if !is_healthy {
+            if !self.is_healthy(pool, named) {
+                let backend = self.backend(pool, named.generation);
                 let why = backend.map_or_else(|| named.id.to_string(), |b| probe_of(&b));
                 let message = format!("{pool}: not healthy now: {why}");
                 let answer = self.pool_answer(Outcome::Refused, message, pool);
@@ -179,7 +175,11 @@ impl Control {
         Ok(())
     }
 
-    fn pool_of<'a>(&self, model: &'a Model, pool: &PoolName) -> Result<&'a PoolModel, Box<Answer>> {
+    pub(super) fn pool_of<'a>(
+        &self,
+        model: &'a Model,
+        pool: &PoolName,
+    ) -> Result<&'a PoolModel, Box<Answer>> {
         let found = model.pool(pool);
         found.map_err(|refusal| Box::new(self.stopped(refusal.into(), pool, None)))
     }
@@ -284,15 +284,8 @@ impl Control {
         }
         let past = self.to_roll_back(pool, of)?;
         let back: Vec<Generation> = past.old.iter().map(|named| named.generation).collect();
-        let out: Vec<Generation> = past
-            .new
-            .iter()
-            .map(|named| named.generation)
-            .filter(|generation| {
-                let member = model.member(pool, *generation);
-                member.is_some_and(|member| member.intent == Intent::Active)
-            })
-            .collect();
+        let out = past.new.iter().filter(|named| serves(named));
+        let out: Vec<Generation> = out.map(|named| named.generation).collect();
         let terms = self.rollback_terms(actor, pool, call);
         let mut next = model.clone();
         let stopped = |stop: Stop| Box::new(self.stopped(stop, pool, None));
@@ -310,24 +303,15 @@ impl Control {
         committed.map_err(stopped)?;
         let record = steps::past(&model.pools[pool], number).cloned();
         let record = record.expect("it was written just now");
-        let happening = Happening::RolloutBegun {
-            rollout: number,
-            kind: record.kind.as_str(),
-            added: ids_of(&record.new),
-            replaced: ids_of(&record.old),
-        };
-        self.emit_of_pool(Some(actor), pool, happening);
+        let sides = (&record.new[..], &record.old[..]);
+        self.tell_begun(actor, pool, number, record.kind, sides);
         self.decided(Some(actor), &model, pool);
         self.tell_taken_out(pool, ended);
         Ok(Arc::new(self.decision_of(record)))
     }
 
     fn rollback_terms(&self, actor: &Actor, pool: &PoolName, call: &RollbackCall) -> Terms {
-        let snapshot = self.pools.load();
-        let settings = snapshot.pool(pool).map(|pool| Arc::clone(&pool.settings));
-        let (drain, spec) = settings.map_or_else(Default::default, |settings| {
-            (settings.drain, settings.rollout.clone())
-        });
+        let (drain, spec) = self.defaults_of(pool);
         Terms {
             key: call.key.clone(),
             actor: actor.0.clone(),

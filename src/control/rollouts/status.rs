@@ -36,13 +36,17 @@ impl Control {
     }
 
     /// The rollout that is under way in a pool.
-    pub(in crate::control) fn status_now(&self, pool: &PoolName) -> Option<RolloutStatus> {
+    pub(super) fn status_now(&self, pool: &PoolName) -> Option<RolloutStatus> {
         let snapshot = self.pools.load();
         let rollout = snapshot.pool(pool)?.rollout.clone()?;
         Some(self.under_way_status(pool, &rollout))
     }
 
-    pub(super) fn under_way_status(&self, pool: &PoolName, rollout: &Rollout) -> RolloutStatus {
+    pub(in crate::control) fn under_way_status(
+        &self,
+        pool: &PoolName,
+        rollout: &Rollout,
+    ) -> RolloutStatus {
         let share = match rollout.phase {
             Phase::Canary(share) => Some(share.to_string()),
             _ => None,

@@ -106,6 +106,17 @@ fn topology() -> Topology {
     }
 }
 
+/// Without pools yet.
+fn control(store: &Arc<InMemory>) -> Arc<Control> {
+    Control::new(Parts {
+        pools: Arc::new(Pools::new()),
+        events: Arc::new(Events::new()),
+        store: Arc::clone(store) as Arc<dyn Store>,
+        source: Box::new(NoFile),
+        resolver: Box::new(Literals),
+    })
+}
+
 struct Rig {
     control: Arc<Control>,
     store: Arc<InMemory>,
@@ -120,13 +131,7 @@ impl Rig {
     /// The next process after one that has stored this.
     async fn after(stored: Option<Model>) -> Self {
         let store = Arc::new(InMemory::default());
-        let control = Control::new(Parts {
-            pools: Arc::new(Pools::new()),
-            events: Arc::new(Events::new()),
-            store: Arc::clone(&store) as Arc<dyn Store>,
-            source: Box::new(NoFile),
-            resolver: Box::new(Literals),
-        });
+        let control = control(&store);
         control.start(stored, &topology()).await.unwrap();
         let rig = Self { control, store };
         for backend in rig.backends() {

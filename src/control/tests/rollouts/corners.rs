@@ -5,21 +5,6 @@ use super::*;
 use crate::spec::BackendSpec;
 
 impl Rig {
-    /// What the next process makes of what is stored, and of a file that was changed meanwhile.
-    async fn restarted_with(self, file: &Topology) -> Self {
-        let model = self.store.0.lock().unwrap().clone();
-        let store = Arc::new(InMemory(Mutex::new(model.clone()), AtomicBool::default()));
-        let control = Control::new(Parts {
-            pools: Arc::new(Pools::new()),
-            events: Arc::new(Events::new()),
-            store: Arc::clone(&store) as Arc<dyn Store>,
-            source: Box::new(NoFile),
-            resolver: Box::new(Literals),
-        });
-        control.start(Some(model), file).await.unwrap();
-        Self { control, store }
-    }
-
     /// Rolls out and lets gate and bake pass.
     async fn moved(&self, call: RolloutCall) -> Answer {
         let ids: Vec<String> = call.add.iter().map(|one| one.id.to_string()).collect();
