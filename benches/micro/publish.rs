@@ -1,0 +1,75 @@
+//! Publishing a snapshot, and what claims cost meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use divan::{Bencher, black_box};
+use tidegate::pool::Pools;
+use tidegate::pool::split::Draw;
+use tidegate::spec::Balance;
+
+use crate::support::{exchange, model, pools, web};
+
+/// Pool sizes and readers: without any, and with one that claims and releases all the time.
+const CASES: [(u16, usize); 6] = [(1, 0), (1, 1), (64, 0), (64, 1), (500, 0), (500, 1)];
+
+/// One commit of the same model.
+#[divan::bench(args = CASES, sample_count = 200)]
+fn commit(bencher: Bencher<'_, '_>, (size, readers): (u16, usize)) {
+    let (pools, model) = (pools(Balance::LeastRequests, size), model(size));
+    beside(
+        readers,
+        || claim(&pools),
+        || {
+            bencher.bench_local(|| pools.commit(&model, None).expect("nothing is sealed"));
+        },
+    );
+}
+
+/// One verdict of the prober.
+#[divan::bench(args = CASES, sample_count = 200)]
+fn refresh(bencher: Bencher<'_, '_>, (size, readers): (u16, usize)) {
+    let (pools, web) = (pools(Balance::LeastRequests, size), web());
+    beside(
+        readers,
+        || claim(&pools),
+        || bencher.bench_local(|| pools.refresh(&web)),
+    );
+}
+
+/// A claim and its release while somebody publishes all the time.
+#[divan::bench(args = [(8, 0), (8, 1), (500, 0), (500, 1)])]
+fn claim_beside_publishers(bencher: Bencher<'_, '_>, (size, publishers): (u16, usize)) {
+    let (pools, web) = (pools(Balance::LeastRequests, size), web());
+    beside(
+        publishers,
+        || pools.refresh(&web),
+        || bencher.bench_local(|| claim(&pools)),
+    );
+}
+
+fn claim(pools: &Pools) {
+    let exchange = exchange();
+    drop(black_box(pools.claim(
+        &web(),
+        &exchange,
+        &[],
+        &mut Draw::default(),
+    )));
+}
+
+/// Runs `measured` while so many threads do the other thing over and over.
+fn beside(threads: usize, other: impl Fn() + Sync, measured: impl FnOnce()) {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    other();
+                }
+            });
+        }
+        measured();
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
