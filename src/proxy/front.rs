@@ -34,7 +34,8 @@ use crate::shutdown::Running;
 /// that was sent before then is on its way to its worker for milliseconds at most.
 const STOP_LINGER: Duration = Duration::from_millis(100);
 
-/// Takes client connections from pingora's listeners.
+/// Takes client connections from pingora's listeners. Clones are one front.
+#[derive(Clone)]
 pub struct Front {
     engine: Arc<Engine>,
     connections: Arc<Running>,

@@ -4,13 +4,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::spec::ClientSpec;
 
-/// Descriptors that are neither client nor upstream connections: listeners, admin, probes, files.
+/// Descriptors that are neither connections of clients or to backends nor a worker's: admin, probes, files.
 const RESERVE: u64 = 512;
+
+/// Descriptors of a worker beside its listeners: epoll, what wakes it, and room for one more.
+const OF_WORKER: u64 = 4;
 
 /// Raises the soft limit on open files to the hard one. If that is too few for as many clients as
 /// the configuration allows, with a connection to a backend each, fewer are allowed: a flood must
 /// not take the descriptors of the admin API and the probes.
-pub(super) fn keep_a_reserve(client: &mut ClientSpec) {
+pub(super) fn keep_a_reserve(client: &mut ClientSpec, workers: usize, listeners: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -23,7 +26,9 @@ pub(super) fn keep_a_reserve(client: &mut ClientSpec) {
     let Some(have) = have else {
         return;
     };
-    let fit = usize::try_from(have.saturating_sub(RESERVE) / 2).unwrap_or(usize::MAX);
+    let of_workers = workers as u64 * (listeners as u64 + OF_WORKER);
+    let fit = have.saturating_sub(RESERVE + of_workers) / 2;
+    let fit = usize::try_from(fit).unwrap_or(usize::MAX);
     let wanted = client.connections_max;
     if fit < wanted {
         client.connections_max = fit.max(1);

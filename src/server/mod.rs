@@ -5,9 +5,10 @@
 //! serve the admin API and metrics, and last accept clients. A request that comes before the first
 //! probe has ended is held like any other that finds no eligible backend.
 //!
-//! Threads: clients are served by pingora's no-steal runtime, one thread a worker; everything else
-//! (admin, probes, drains, metrics) has a small runtime of its own, so that a flood of requests
-//! does not keep the operator from the admin API.
+//! Threads: clients are served by workers, each a thread with a runtime, a reactor and listening sockets of
+//! its own (pingora's no-steal runtime), so that a connection and those to backends that it uses stay in one
+//! thread. Everything else (admin, probes, drains, metrics) has a small runtime of its own, so that a flood of
+//! requests does not keep the operator from the admin API.
 //!
 //! pingora's `Server` is not used, only its services, listeners and runtime: on SIGTERM it sleeps
 //! its whole grace period, and a taken port ends in a panic. Here SIGTERM closes the listeners,
@@ -19,6 +20,7 @@ mod logging;
 mod parts;
 mod sockets;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -44,7 +46,7 @@ use crate::shutdown::Running;
 use crate::state::StateFile;
 
 use parts::{ConfigSource, Resolver};
-use sockets::{Bound, Sockets};
+use sockets::{Bound, ClientSockets, Sockets};
 
 /// How long answers that are being given may take once the last exchange has ended.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
@@ -81,9 +83,10 @@ pub fn run(path: &Path) -> Result<(), StartError> {
     }
     // What the file says is what a reload is compared with, not what the machine makes of it.
     let said = config.clone();
-    limits::keep_a_reserve(&mut config.client);
+    let workers = workers(&config);
+    limits::keep_a_reserve(&mut config.client, workers, config.listeners.len());
     let admin_tcp = config.admin.tcp.as_ref().map(|tcp| tcp.address);
-    let sockets = Sockets::bind(&config.listeners, admin_tcp, config.metrics)?;
+    let sockets = Sockets::bind(&config.listeners, workers, admin_tcp, config.metrics)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -181,7 +184,7 @@ async fn serve(
     };
     let ended = watch::Sender::new(false);
     let mut serving = serve_operators(doors, process, &control, &shared, (&stopping, &ended))?;
-    let closed = accept_clients(front(&config, &shared), sockets.clients, &config, stopping);
+    let closed = accept_clients(front(&config, &shared), sockets.clients, &config, &stopping);
 
     loop {
         match signals.next().await {
@@ -217,11 +220,10 @@ async fn reload(control: Arc<Control>) {
 }
 
 /// Waits for the last exchange, the deadline or a second signal, whichever comes first.
-async fn finish(config: &Config, shared: &Shared, closed: Closed, signals: &mut Signals) {
+async fn finish(config: &Config, shared: &Shared, mut closed: Closed, signals: &mut Signals) {
     let running = &shared.running;
     let last = async {
-        // An error means that the accepting task is gone, and the listeners with it.
-        let _ = closed.await;
+        while closed.join_next().await.is_some() {}
         // A connection that was accepted just before is counted when its worker first looks at it.
         tokio::time::sleep(ACCEPTED_SETTLE).await;
         // The connections and not the exchanges: a request that was read but is no exchange yet
@@ -369,45 +371,68 @@ async fn keep_probing(pools: Arc<Pools>, metrics: Arc<Metrics>, checker: Checker
 }
 
 /// Resolves when every listener for clients is closed.
-type Closed = tokio::sync::oneshot::Receiver<()>;
+type Closed = JoinSet<()>;
 
-/// Serves clients on pingora's runtime until `stopping` says so. The runtime lives as long as the
-/// process: exchanges go on after the listeners are closed.
+/// Serves clients, by one worker for each of an address' sockets, until `stopping` says so. The workers live as
+/// long as the process: exchanges go on after the listeners are closed.
 fn accept_clients(
     front: Front,
-    sockets: Vec<Bound>,
+    addresses: Vec<ClientSockets>,
     config: &Config,
-    stopping: watch::Receiver<bool>,
+    stopping: &watch::Receiver<bool>,
 ) -> Closed {
-    let workers = workers(config);
-    let (closed_tx, closed) = tokio::sync::oneshot::channel();
-    let (table, listeners) = sockets::hand_over(sockets);
-    let runtime = PingoraRuntime::new_no_steal(workers, "clients");
-    let handle = runtime.get_handle().clone();
-    handle.spawn(front.sweep());
-    handle.spawn(async move {
-        let _runtime = runtime;
-        let mut service = Service::new("clients".to_owned(), front);
-        for listener in listeners {
-            service.add_listener(listener);
+    let mut of_workers: Vec<Vec<_>> = (0..workers(config)).map(|_| Vec::new()).collect();
+    for shared in addresses {
+        for (of_worker, listener) in of_workers.iter_mut().zip(shared.listeners) {
+            of_worker.push((listener, shared.address));
         }
-        service.start_service(Some(table), stopping, workers).await;
-        let _ = closed_tx.send(());
-        // Dropping the runtime would end its exchanges, so it is never dropped.
-        std::future::pending::<()>().await;
-    });
+    }
+    let mut sweep = Some(front.sweep());
+    let mut closed = Closed::new();
+    for sockets in of_workers {
+        // One thread each: of several, pingora would serve a connection in another than that which accepts it.
+        let runtime = PingoraRuntime::new_no_steal(1, "worker");
+        let handle = runtime.get_handle().clone();
+        sweep.take().map(|sweep| handle.spawn(sweep));
+        let serving = serve_clients(front.clone(), sockets, stopping.clone());
+        let serving = handle.spawn(serving);
+        closed.spawn(async move {
+            // An error means that the accepting task is gone, and the listeners with it.
+            let _ = serving.await;
+            // Dropping the runtime would end its exchanges, so it is never dropped.
+            std::mem::forget(runtime);
+        });
+    }
     closed
 }
 
+/// Accepts in this worker until the listeners are closed.
+async fn serve_clients(
+    front: Front,
+    sockets: Vec<(std::net::TcpListener, SocketAddr)>,
+    stopping: watch::Receiver<bool>,
+) {
+    let (table, listeners) = sockets::hand_over(sockets);
+    let mut service = Service::new("clients".to_owned(), front);
+    for listener in listeners {
+        service.add_listener(listener);
+    }
+    service.start_service(Some(table), stopping, 1).await;
+}
+
 fn about(sockets: &Sockets) -> Process {
-    let status = |bound: &Bound| ListenerStatus {
-        address: bound.address.to_string(),
+    let status = |address: &SocketAddr| ListenerStatus {
+        address: address.to_string(),
     };
     Process {
         started: SystemTime::now(),
-        listeners: sockets.clients.iter().map(status).collect(),
-        admin: sockets.admin.as_ref().map(status),
-        metrics: sockets.metrics.as_ref().map(status),
+        listeners: sockets
+            .clients
+            .iter()
+            .map(|shared| status(&shared.address))
+            .collect(),
+        admin: sockets.admin.as_ref().map(|bound| status(&bound.address)),
+        metrics: sockets.metrics.as_ref().map(|bound| status(&bound.address)),
     }
 }
 

@@ -2,7 +2,11 @@
 //!
 //! pingora would bind its listeners itself, retry a taken port for half a minute and then panic.
 //! Bound here, a taken port is a clear error at once, and port 0 becomes a known port. pingora
-//! takes them over by descriptor ([`Sockets::hand_over`]).
+//! takes them over by descriptor ([`hand_over`]).
+//!
+//! Each worker has a socket of its own on every address (SO_REUSEPORT), and the kernel deals new connections
+//! out among them: a connection is known to the reactor of the worker that serves it, and to no other. With one
+//! socket for all, the worker that accepts would have to wake another one for each byte that comes.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -11,6 +15,11 @@ use std::sync::Arc;
 
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::Fds;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait to be accepted, of each socket; the kernel's `net.core.somaxconn` (4096 unless it was
+/// changed) bounds it too. The 128 of the standard library are fewer than a burst of clients after a short stall.
+const BACKLOG_MAX: i32 = 4096;
 
 /// A listening socket and where it listens.
 pub(super) struct Bound {
@@ -18,9 +27,15 @@ pub(super) struct Bound {
     pub(super) address: SocketAddr,
 }
 
+/// The sockets of an address that clients connect to, one for each worker.
+pub(super) struct ClientSockets {
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) address: SocketAddr,
+}
+
 /// All TCP sockets of the proxy.
 pub(super) struct Sockets {
-    pub(super) clients: Vec<Bound>,
+    pub(super) clients: Vec<ClientSockets>,
     pub(super) admin: Option<Bound>,
     pub(super) metrics: Option<Bound>,
 }
@@ -28,32 +43,65 @@ pub(super) struct Sockets {
 impl Sockets {
     pub(super) fn bind(
         clients: &[SocketAddr],
+        workers: usize,
         admin: Option<SocketAddr>,
         metrics: Option<SocketAddr>,
     ) -> Result<Self, String> {
-        let clients = clients.iter().map(|&address| bind("listeners", address));
+        let shared = |&address| {
+            let (listeners, address) = told("listeners", address, share(address, workers))?;
+            Ok::<_, String>(ClientSockets { listeners, address })
+        };
+        let bound = |key, address| {
+            let (mut listeners, address) = told(key, address, share(address, 1))?;
+            let listener = listeners.pop();
+            Ok::<_, String>(listener.map(|listener| Bound { listener, address }))
+        };
+        let one = |key, address: Option<_>| address.map_or(Ok(None), |address| bound(key, address));
         Ok(Self {
-            clients: clients.collect::<Result<_, _>>()?,
-            admin: admin
-                .map(|address| bind("admin.address", address))
-                .transpose()?,
-            metrics: metrics
-                .map(|address| bind("metrics.address", address))
-                .transpose()?,
+            clients: clients.iter().map(shared).collect::<Result<_, _>>()?,
+            admin: one("admin.address", admin)?,
+            metrics: one("metrics.address", metrics)?,
         })
     }
 }
 
-fn bind(what: &str, address: SocketAddr) -> Result<Bound, String> {
-    let bound = || -> io::Result<Bound> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        // Accepted sockets inherit it.
-        crate::proxy::bound_unsent(&listener)?;
-        let address = listener.local_addr()?;
-        Ok(Bound { listener, address })
-    };
-    bound().map_err(|error| {
+/// So many sockets that listen on one address, and which that is if its port was 0.
+///
+/// The first is bound as one that shares its port with nobody, and so refused where anybody listens, also another
+/// tidegate, which would silently get a part of the connections otherwise. From then on it shares.
+fn share(address: SocketAddr, count: usize) -> io::Result<(Vec<TcpListener>, SocketAddr)> {
+    let first = bind(address, false)?;
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    if count > 1 {
+        sockets[0].set_reuse_port(true)?;
+        for _ in 1..count {
+            sockets.push(bind(address, true)?);
+        }
+    }
+    for socket in &sockets {
+        socket.listen(BACKLOG_MAX)?;
+    }
+    Ok((
+        sockets.into_iter().map(TcpListener::from).collect(),
+        address,
+    ))
+}
+
+fn bind(address: SocketAddr, shares_port: bool) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    // What is left of connections of a process that ended does not take the port (TIME_WAIT).
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shares_port)?;
+    // Accepted sockets inherit it.
+    crate::proxy::bound_unsent(&socket)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn told<T>(key: &str, address: SocketAddr, bound: io::Result<T>) -> Result<T, String> {
+    bound.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => " (another process listens there; `ss -ltnp` says which)",
             io::ErrorKind::PermissionDenied => {
@@ -62,18 +110,61 @@ fn bind(what: &str, address: SocketAddr) -> Result<Bound, String> {
             io::ErrorKind::AddrNotAvailable => " (this machine does not have that address)",
             _ => "",
         };
-        format!("{what}: cannot listen on {address}: {error}{hint}")
+        format!("{key}: cannot listen on {address}: {error}{hint}")
     })
 }
 
-/// Gives the sockets to pingora: the table it takes them from, and the listeners that ask for them.
-pub(super) fn hand_over(sockets: Vec<Bound>) -> (pingora::server::ListenFds, Vec<ListenerConfig>) {
+/// Gives the sockets of one worker to pingora: the table it takes them from, and the listeners that ask for them.
+pub(super) fn hand_over(
+    sockets: Vec<(TcpListener, SocketAddr)>,
+) -> (pingora::server::ListenFds, Vec<ListenerConfig>) {
     let mut table = Fds::new();
     let mut listeners = Vec::new();
-    for bound in sockets {
-        let name = bound.address.to_string();
+    for (listener, address) in sockets {
+        let name = address.to_string();
         listeners.push(ListenerConfig::tcp(name.clone()).l4_buffer(L4BufferSettings::unbuffered()));
-        table.add(name, bound.listener.into_raw_fd());
+        table.add(name, listener.into_raw_fd());
     }
     (Arc::new(parking_lot::Mutex::new(table)), listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn connections_are_dealt_out_among_the_workers() {
+        let (listeners, address) = share(ANY, 2).unwrap();
+        let _clients: Vec<_> = (0..64)
+            .map(|_| TcpStream::connect(address).unwrap())
+            .collect();
+        let accepted =
+            |listener: &TcpListener| std::iter::from_fn(|| listener.accept().ok()).count();
+        let counts: Vec<_> = listeners.iter().map(accepted).collect();
+        assert_eq!(counts.iter().sum::<usize>(), 64);
+        // 2^-63 is the chance that one gets all.
+        assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
+    }
+
+    /// Two proxies that share a port would each get a part of the clients, and nobody would be told.
+    #[test]
+    fn a_port_that_is_listened_on_is_refused_although_it_is_shared_among_workers() {
+        for count in [1, 2] {
+            let (_listeners, address) = share(ANY, 2).unwrap();
+            let error = share(address, count).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
+    fn a_port_without_a_share_for_others_is_refused() {
+        let (_listeners, address) = share(ANY, 1).unwrap();
+        assert_eq!(
+            share(address, 2).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+    }
 }
