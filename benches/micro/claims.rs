@@ -7,6 +7,9 @@ use tidegate::spec::Balance;
 
 use crate::support::{SIZES, THREADS, backend, exchange, pools, web};
 
+/// Measured together: each alone takes as long as a look at the clock.
+const CLAIMS: u32 = 1000;
+
 /// The word alone: one addition, one subtraction. All threads meet on one of them.
 #[divan::bench(threads = THREADS)]
 fn word(bencher: Bencher<'_, '_>) {
@@ -18,7 +21,7 @@ fn word(bencher: Bencher<'_, '_>) {
 }
 
 /// With the list of what is in flight, all threads on one backend.
-#[divan::bench(threads = THREADS)]
+#[divan::bench(threads = THREADS, sample_size = CLAIMS)]
 fn claim_and_release(bencher: Bencher<'_, '_>) {
     let backend = backend(1);
     bencher
@@ -27,7 +30,7 @@ fn claim_and_release(bencher: Bencher<'_, '_>) {
 }
 
 /// As a request does it: the snapshot loaded, a backend picked, claimed and released.
-#[divan::bench(threads = THREADS, args = SIZES)]
+#[divan::bench(threads = THREADS, args = SIZES, sample_size = CLAIMS)]
 fn snapshot_pick_claim_and_release(bencher: Bencher<'_, '_>, size: u16) {
     let pools = pools(Balance::LeastRequests, size);
     let web = web();

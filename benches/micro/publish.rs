@@ -38,7 +38,7 @@ fn refresh(bencher: Bencher<'_, '_>, (size, readers): (u16, usize)) {
 }
 
 /// A claim and its release while somebody publishes all the time.
-#[divan::bench(args = [(8, 0), (8, 1), (500, 0), (500, 1)])]
+#[divan::bench(args = [(8, 0), (8, 1), (500, 0), (500, 1)], sample_size = 1000)]
 fn claim_beside_publishers(bencher: Bencher<'_, '_>, (size, publishers): (u16, usize)) {
     let (pools, web) = (pools(Balance::LeastRequests, size), web());
     beside(
