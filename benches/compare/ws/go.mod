@@ -1,0 +1,3 @@
+module tidegate/benches/ws
+
+go 1.19
