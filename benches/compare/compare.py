@@ -1,74 +1,64 @@
 """Runs every proxy under every workload in short rounds of random order, and writes the report.
 
-`run.sh` beside this file builds and finds what is needed and calls this. All of it runs on
+`run.sh` beside this file installs and builds what is needed and calls this. All of it runs on
 loopback, in a folder of its own, for a bounded time; what was started is ended, whatever happens.
+
+A *set* is one process of each proxy. The loads have one, the WebSockets one before their own backend, and the
+idle clients one, so that the memory which they leave behind is not in the peak of the others.
 """
 
-import argparse
 import json
 import os
 import platform
 import random
 import resource
+import shlex
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
+import idle
+import instructions
 import measure
+import options
 import parties
+import peers
 import report
+import tables
+import tools as toolbox
 
-MEMORY = "memory"
-PROXIES = ["haproxy", "bare", "tidegate"]
-ALL_WORKLOADS = [*measure.WORKLOADS, MEMORY]
+LOCK_FILE = Path(__file__).parents[2] / "Cargo.lock"
 # Descriptors beyond one for each client: connections to the backend, sockets, files.
 SPARE_DESCRIPTORS = 1000
+RATE_CONNECTIONS = WS_CONNECTIONS = 32
+PLOT_SECONDS_MAX = 120
 
 
-def parse_arguments():
-    parser = argparse.ArgumentParser(prog="run.sh", description=__doc__.splitlines()[0])
+@dataclass
+class Load:
+    """One workload: the set it runs on and how one sample of one proxy is taken."""
 
-    def one_of(known):
-        def parse(text):
-            chosen = text.split(",")
-            for name in chosen:
-                if name not in known:
-                    raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
-            return [name for name in known if name in chosen]
+    name: str
+    set_name: str
+    once: Callable
 
-        return parse
 
-    def number(low, high):
-        def parse(text):
-            if not text.isdecimal() or not low <= int(text) <= high:
-                raise argparse.ArgumentTypeError(f"{text!r} is no number from {low} to {high}")
-            return int(text)
+@dataclass
+class Set:
+    """One process of each proxy, and the backend that all of them have."""
 
-        return parse
+    backend: parties.Party
+    proxies: list
 
-    add = parser.add_argument
-    add("--rounds", type=number(1, 1000), default=20, help="rounds (default 20)")
-    add("--seconds", type=number(1, 60), default=1, help="length of one load (default 1)")
-    add("--workloads", type=one_of(ALL_WORKLOADS), default=ALL_WORKLOADS, metavar="A,B",
-        help=f"some of {','.join(ALL_WORKLOADS)}")
-    add("--proxies", type=one_of(PROXIES), default=PROXIES, metavar="A,B",
-        help=f"some of {','.join(PROXIES)}")
-    add("--instructions", action="store_true",
-        help="count instructions per request under valgrind, in place of times and memory")
-    add("--memory-connections", type=number(10, 50_000), default=5000, metavar="N",
-        help="idle clients of the memory workload (default 5000)")
-    add("--memory-rounds", type=number(1, 100), default=5, metavar="N",
-        help="fresh processes of each proxy in the memory workload (default 5)")
-    add("--seed", type=int, default=None, help="order of the rounds (default: the time)")
-    add("--out", type=Path, required=True, help="folder for report.md and report.json")
-    # Found by run.sh.
-    binaries = ["haproxy-binary", "bare-binary", "tidegate-binary", "nginx", "wrk", "valgrind"]
-    for name in [*binaries, "lock-file"]:
-        add(f"--{name}", type=Path, required=True, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    def end(self):
+        for proxy in self.proxies:
+            proxy.end()
 
 
 def free_ports(count):
@@ -90,74 +80,119 @@ def raise_descriptors(wanted):
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def prepare(arguments, folder):
-    """The backend and the chosen proxies, none of them started."""
-    backend_port, metrics_port, *ports = free_ports(2 + len(PROXIES))
-    ports = dict(zip(PROXIES, ports))
+def set_of(name):
+    """Which set serves a workload."""
+    return name if name in (options.IDLE, options.WS) else "loads"
+
+
+def prepare(arguments, tools, folder):
+    """Backends and sets of proxies, none of them started: ([backend], {name: Set})."""
+    names = list(dict.fromkeys(set_of(workload) for workload in arguments.workloads))
     clients_max = arguments.memory_connections + SPARE_DESCRIPTORS // 4
-    backend = parties.backend(arguments.nginx, backend_port, folder, os.geteuid() == 0)
     # HAProxy refuses to start with a limit of connections that its descriptors do not allow.
     raise_descriptors(2 * clients_max + SPARE_DESCRIPTORS)
-    makers = {
-        "haproxy": lambda port: parties.haproxy(
-            arguments.haproxy_binary, port, backend_port, folder, clients_max
+    http_port, echo_port, *ports = free_ports(2 + 2 * len(names) * len(arguments.proxies))
+    is_root = os.geteuid() == 0
+    backends = {"http": parties.backend(tools.nginx, http_port, folder, is_root)}
+    if options.WS in names:
+        backends["echo"] = parties.echo_backend(tools.ws, echo_port, folder)
+    sets = {}
+    for name in names:
+        backend = backends["echo" if name == options.WS else "http"]
+        place = folder / name
+        place.mkdir()
+        stage = peers.Stage(tools, backend.port, place, clients_max, is_root)
+        proxies = [stage.proxy(proxy, ports.pop(), ports.pop()) for proxy in arguments.proxies]
+        sets[name] = Set(backend, proxies)
+    return list(backends.values()), sets
+
+
+def loads_of(arguments, tools, sets):
+    """The workloads that are run in rounds."""
+    def backend(name):
+        return sets[set_of(name)].backend
+
+    def of_wrk(load):
+        return lambda proxy, seconds: measure.load_once(tools.wrk, proxy, backend(load.name), load, seconds)
+
+    special = {
+        options.RATE: lambda proxy, seconds: measure.rate_once(
+            tools.oha, proxy, backend(options.RATE), RATE_CONNECTIONS, arguments.rate, seconds
         ),
-        "bare": lambda port: parties.bare(arguments.bare_binary, port, backend_port, folder),
-        "tidegate": lambda port: parties.tidegate(
-            arguments.tidegate_binary, port, backend_port, folder, metrics_port
+        options.IDLE: lambda proxy, seconds: idle.load_once(
+            tools.wrk, proxy, backend(options.IDLE), arguments.memory_connections, seconds
+        ),
+        options.WS: lambda proxy, seconds: measure.echo_once(
+            tools.ws, proxy, backend(options.WS), WS_CONNECTIONS, seconds, arguments.message_bytes
         ),
     }
-    return backend, [makers[name](ports[name]) for name in arguments.proxies]
+    return [
+        Load(name, set_of(name), special.get(name) or of_wrk(measure.WORKLOADS[name]))
+        for name in arguments.workloads
+        if name != options.MEMORY
+    ]
 
 
-def run_loads(arguments, backend, proxies, chance):
-    loads = [measure.WORKLOADS[name] for name in arguments.workloads if name != MEMORY]
-    if not loads:
-        return []
-    for proxy in proxies:
-        proxy.start()
-    for proxy in proxies:
-        for load in loads:
-            measure.check(proxy, load)
-            # Not counted: connections to the backend, caches, the allocator.
-            measure.load_once(arguments.wrk, proxy, backend, load, 1)
+def run_loads(arguments, tools, sets, chance):
+    """Samples of all rounds, and the peak of each proxy's memory in each set."""
+    loads = loads_of(arguments, tools, sets)
+    used = {load.set_name: sets[load.set_name] for load in loads}
+    for one in used.values():
+        for proxy in one.proxies:
+            proxy.start()
+    warm_up(loads, used)
     samples = []
     for number in range(1, arguments.rounds + 1):
         tell(f"round {number} of {arguments.rounds}")
         for load in chance.sample(loads, len(loads)):
+            seconds = arguments.rate_seconds if load.name == options.RATE else arguments.seconds
+            proxies = used[load.set_name].proxies
             for proxy in chance.sample(proxies, len(proxies)):
-                sample = measure.load_once(
-                    arguments.wrk, proxy, backend, load, arguments.seconds
-                )
-                samples.append({"round": number, **sample})
-    for proxy in proxies:
-        proxy.end()
-    return samples
+                samples.append({"round": number, **load.once(proxy, seconds)})
+    peaks = [
+        {"set": name, "proxy": proxy.name, "peak_bytes": measure.peak_bytes(proxy.process.pid)}
+        for name, one in used.items()
+        for proxy in one.proxies
+    ]
+    for one in used.values():
+        one.end()
+    return samples, peaks
 
 
-def run_memory(arguments, proxies, chance):
-    if MEMORY not in arguments.workloads:
+def warm_up(loads, sets):
+    """Not counted: connections to the backend, caches, the allocator. It also shows that each load works."""
+    for load in loads:
+        for proxy in sets[load.set_name].proxies:
+            tell(f"warming up: {load.name}, {proxy.name}")
+            if load.name in measure.WORKLOADS:
+                measure.check(proxy, measure.WORKLOADS[load.name])
+            load.once(proxy, 1)
+
+
+def run_memory(arguments, sets, chance):
+    if options.MEMORY not in arguments.workloads:
         return []
     samples = []
+    proxies = sets["loads"].proxies
     for number in range(1, arguments.memory_rounds + 1):
         tell(f"memory, round {number} of {arguments.memory_rounds}")
         for proxy in chance.sample(proxies, len(proxies)):
-            sample = measure.memory_once(proxy, arguments.memory_connections)
+            sample = idle.memory_once(proxy, arguments.memory_connections)
             samples.append({"round": number, **sample})
     return samples
 
 
-def run_instructions(arguments, proxies, folder):
+def run_instructions(arguments, tools, proxies, folder):
     samples = []
     for name in arguments.workloads:
-        for proxy in proxies if name != MEMORY else []:
+        for proxy in proxies:
             tell(f"instructions: {name}, {proxy.name}")
             load = measure.WORKLOADS[name]
-            samples.append(measure.instructions_once(arguments.valgrind, proxy, load, folder))
+            samples.append(instructions.instructions_once(tools.valgrind, proxy, load, folder))
     return samples
 
 
-def about(arguments, seed):
+def about(arguments, tools, seed):
     """Date, versions and machine, as the report shows them."""
     cpu = "unknown CPU"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -166,69 +201,106 @@ def about(arguments, seed):
             break
     lines = {
         "date": time.strftime("%Y-%m-%d"),
+        "command": shlex.join(["./benches/compare/run.sh", *shlex.split(arguments.asked)]),
         "machine": f"{os.cpu_count()} cores, {cpu}, Linux {platform.release()}",
-        "backend": "nginx " + parties.version([arguments.nginx, "-v"], r"nginx/(\S+)"),
+        "backend": "nginx " + peers.version([tools.nginx, "-v"], r"nginx/(\S+)"),
     }
     if arguments.instructions:
-        valgrind = parties.version([arguments.valgrind, "--version"], r"valgrind-(\S+)")
-        lines["counted by"] = f"valgrind {valgrind}"
+        lines["counted by"] = "valgrind " + peers.version([tools.valgrind, "--version"], r"valgrind-(\S+)")
     else:
         lines["load at the start"] = f"{os.getloadavg()[0]:.2f}"
         lines["rounds"] = f"{arguments.rounds} of {arguments.seconds} s each; order by seed {seed}"
-        wrk = parties.version([arguments.wrk, "-v"], r"wrk \S*?([\d.]+)")
-        lines["load generator"] = f"wrk {wrk}"
-    if "haproxy" in arguments.proxies:
-        haproxy = parties.version([arguments.haproxy_binary, "-v"], r"version ([\d.]+)")
-        lines["haproxy"] = f"HAProxy {haproxy}"
-    if "bare" in arguments.proxies:
-        pingora = parties.locked_version(arguments.lock_file, "pingora-proxy")
-        lines["bare"] = f"bare pingora-proxy {pingora}"
-    if "tidegate" in arguments.proxies:
-        lines["tidegate"] = "tidegate " + parties.locked_version(arguments.lock_file, "tidegate")
-    return lines
+        lines["load generators"] = generators(arguments, tools)
+    return {**lines, "proxies": ", ".join(peers.versions(tools, LOCK_FILE, arguments.proxies).values())}
+
+
+def generators(arguments, tools):
+    said = ["wrk " + peers.version([tools.wrk, "-v"], r"wrk \S*?([\d.]+)")]
+    if options.RATE in arguments.workloads:
+        said.append("oha " + peers.version([tools.oha, "--version"], r"oha (\S+)"))
+    if options.WS in arguments.workloads:
+        said.append("benches/compare/ws by Go " + peers.version(["go", "version"], r"go(\d\S*)"))
+    return ", ".join(said)
 
 
 def tell(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def main():
-    arguments = parse_arguments()
-    # Ended from outside, it still ends what it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by SIGTERM"))
-    seed = time.time_ns() % 1_000_000 if arguments.seed is None else arguments.seed
-    chance = random.Random(seed)
-    lines = about(arguments, seed)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    samples, memory, instructions = [], [], []
-    with tempfile.TemporaryDirectory(prefix="tidegate-compare-") as name:
-        backend, proxies = prepare(arguments, Path(name))
-        try:
-            backend.start()
-            if arguments.instructions:
-                instructions = run_instructions(arguments, proxies, Path(name))
-            else:
-                samples = run_loads(arguments, backend, proxies, chance)
-                memory = run_memory(arguments, proxies, chance)
-        finally:
-            for party in [*proxies, backend]:
-                party.end()
-    if arguments.instructions:
-        document = {"about": lines, "instructions": instructions}
-        (arguments.out / "instructions.json").write_text(json.dumps(document, indent=1) + "\n")
-        text = report.instructions_page(instructions, lines, arguments.proxies)
-        (arguments.out / "instructions.md").write_text(text)
-        print(text)
-        return
-    result = report.summary(samples, memory, arguments.proxies, arguments.workloads)
-    document = {"about": lines, "summary": result, "rounds": samples, "memory_rounds": memory}
-    (arguments.out / "report.json").write_text(json.dumps(document, indent=1) + "\n")
-    text = report.page(result, lines, arguments.proxies)
+def write_instructions(arguments, lines, samples):
+    document = {"about": lines, "instructions": samples}
+    (arguments.out / "instructions.json").write_text(json.dumps(document, indent=1) + "\n")
+    text = report.instructions_page(samples, lines, arguments.proxies)
+    (arguments.out / "instructions.md").write_text(text)
+    print(text)
+
+
+def write_report(arguments, tools, lines, samples, peaks, memory):
+    """The page, everything that was measured, and the plot."""
+    result = report.summary(samples, memory, arguments.proxies, arguments.workloads, peaks)
+    document = {"about": lines, "proxies": arguments.proxies, "summary": result}
+    document |= {"rounds": samples, "memory_rounds": memory, "peaks": peaks}
+    data = arguments.out / "report.json"
+    data.write_text(json.dumps(document, indent=1) + "\n")
+    text = tables.page(result, lines, arguments.proxies)
     (arguments.out / "report.md").write_text(text)
     print(text)
+    if report.plotted(result, arguments.proxies):
+        plot = Path(__file__).with_name("plot.py")
+        command = [tools.venv / "bin/python", plot, data, arguments.svg]
+        subprocess.run([str(word) for word in command], check=True, timeout=PLOT_SECONDS_MAX)
     errors = sum(sample["errors"] for sample in samples)
     if errors:
         sys.exit(f"error: {errors} requests failed, so the figures above do not count")
+
+
+def end_on(signal_number):
+    """Ended from outside, it still ends what it started."""
+    name = signal.Signals(signal_number).name
+    signal.signal(signal_number, lambda *_: sys.exit(f"error: ended by {name}"))
+
+
+def measure_all(arguments, tools, chance, lines):
+    samples, peaks, memory, counts = [], [], [], []
+    with tempfile.TemporaryDirectory(prefix="tidegate-compare-") as name:
+        backends, sets = prepare(arguments, tools, Path(name))
+        try:
+            for backend in backends:
+                backend.start()
+            if arguments.instructions:
+                counts = run_instructions(arguments, tools, sets["loads"].proxies, Path(name))
+            else:
+                samples, peaks = run_loads(arguments, tools, sets, chance)
+                memory = run_memory(arguments, sets, chance)
+        finally:
+            for one in sets.values():
+                one.end()
+            for backend in backends:
+                backend.end()
+    if arguments.instructions:
+        write_instructions(arguments, lines, counts)
+    else:
+        write_report(arguments, tools, lines, samples, peaks, memory)
+
+
+def main():
+    arguments = options.parse_arguments()
+    tools = toolbox.Tools(arguments.target)
+    needed = toolbox.needed(arguments)
+    if arguments.needs:
+        print(" ".join(needed))
+        return
+    missing = [name for name in needed if not tools.is_there(name)]
+    if missing:
+        for name in missing:
+            tell(f"error: not there: {name} ({toolbox.PACKAGES.get(name, 'built here')})")
+        sys.exit("hint: run it once with --install, and without --no-build")
+    end_on(signal.SIGTERM)
+    end_on(signal.SIGHUP)
+    seed = time.time_ns() % 1_000_000 if arguments.seed is None else arguments.seed
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    arguments.svg.parent.mkdir(parents=True, exist_ok=True)
+    measure_all(arguments, tools, random.Random(seed), about(arguments, tools, seed))
 
 
 if __name__ == "__main__":

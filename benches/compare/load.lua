@@ -7,10 +7,12 @@ if body_bytes > 0 then
   wrk.body = string.rep("x", body_bytes)
 end
 
-function done(summary, _, _)
+-- Latencies are in microseconds, from the sending of a request to the end of its answer.
+function done(summary, latency, _)
   local errors = summary.errors
   io.write(string.format(
-    'COUNTED {"requests": %d, "microseconds": %d, "bytes": %d, "errors": %d}\n',
+    'COUNTED {"requests": %d, "microseconds": %d, "bytes": %d, "errors": %d, "p50": %d, "p99": %d, "p999": %d}\n',
     summary.requests, summary.duration, summary.bytes,
-    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout,
+    latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))
 end

@@ -1,4 +1,4 @@
-"""From rounds to medians, intervals and a page.
+"""From rounds to medians and intervals; `tables.py` writes them down.
 
 A ratio is taken pair by pair: two proxies under the same load in the same round, seconds apart, so
 that what else the machine does weighs on both alike. The interval is a bootstrap of the median of
@@ -10,7 +10,11 @@ import statistics
 
 RESAMPLES = 10_000
 SEED = 20_250_101
-PAIRS = [("bare", "haproxy"), ("tidegate", "haproxy"), ("tidegate", "bare")]
+REFERENCE = "haproxy"
+# Beside the reference: what the ground costs is in both, the rest is ours.
+OURS, GROUND = "tidegate", "bare"
+LATENCIES = ["p50_ms", "p99_ms", "p999_ms"]
+MIB = 1 << 20
 
 
 def median_interval(values):
@@ -24,7 +28,18 @@ def median_interval(values):
 
 
 def pairs_of(proxies):
-    return [(ours, theirs) for ours, theirs in PAIRS if ours in proxies and theirs in proxies]
+    """Which proxy is divided by which."""
+    pairs = [(proxy, REFERENCE) for proxy in proxies if REFERENCE in proxies and proxy != REFERENCE]
+    return pairs + ([(OURS, GROUND)] if {OURS, GROUND} <= set(proxies) else [])
+
+
+def pair_name(ours, theirs):
+    return f"{ours}/{theirs}"
+
+
+def interval(values):
+    median, low, high = median_interval(values)
+    return {"median": median, "low": low, "high": high}
 
 
 def paired(samples, key, ours, theirs):
@@ -34,51 +49,109 @@ def paired(samples, key, ours, theirs):
     return [
         by_round[number, ours] / by_round[number, theirs]
         for number in rounds
-        if (number, ours) in by_round and (number, theirs) in by_round
+        if (number, ours) in by_round and by_round.get((number, theirs))
     ]
+
+
+def medians(samples, key, proxies):
+    return {
+        proxy: statistics.median(sample[key] for sample in samples if sample["proxy"] == proxy)
+        for proxy in proxies
+    }
 
 
 def summarize(samples, key, proxies):
     """Of one workload: the median of `key` for each proxy and the ratio of each pair."""
-    values = {
-        proxy: statistics.median(sample[key] for sample in samples if sample["proxy"] == proxy)
+    ratios = {
+        pair_name(ours, theirs): interval(values)
+        for ours, theirs in pairs_of(proxies)
+        if (values := paired(samples, key, ours, theirs))
+    }
+    return {"median": medians(samples, key, proxies), "ratio": ratios}
+
+
+def of_workload(samples, proxies):
+    """Everything about one workload."""
+    return {
+        "cpu_us_per_request": summarize(samples, "cpu_us_per_request", proxies),
+        "requests_per_second": summarize(samples, "requests_per_second", proxies),
+        "latency": {key: latency(samples, key, proxies) for key in LATENCIES},
+        "errors": {proxy: total(samples, "errors", proxy) for proxy in proxies},
+        "backend_connections_per_1000": {
+            proxy: 1000 * total(samples, "backend_connections", proxy) / total(samples, "requests", proxy)
+            for proxy in proxies
+        },
+        "other_cores": statistics.median(sample["other_cores"] for sample in samples),
+        "stolen_cores": statistics.median(sample["stolen_cores"] for sample in samples),
+    }
+
+
+def latency(samples, key, proxies):
+    return {
+        proxy: interval([sample[key] for sample in samples if sample["proxy"] == proxy])
         for proxy in proxies
     }
+
+
+def total(samples, key, proxy):
+    return sum(sample[key] for sample in samples if sample["proxy"] == proxy)
+
+
+def beside_itself(samples, key, proxies, workload, plain):
+    """Each proxy under one workload over the same proxy under another one in the same round."""
     ratios = {}
-    for ours, theirs in pairs_of(proxies):
-        median, low, high = median_interval(paired(samples, key, ours, theirs))
-        ratios[f"{ours}/{theirs}"] = {"median": median, "low": low, "high": high}
-    return {"median": values, "ratio": ratios}
+    for proxy in proxies:
+        named = [
+            {"round": sample["round"], "proxy": sample["workload"], key: sample[key]}
+            for sample in samples
+            if sample["proxy"] == proxy and sample["workload"] in (workload, plain)
+        ]
+        if values := paired(named, key, workload, plain):
+            ratios[proxy] = interval(values)
+    return ratios
 
 
-def summary(samples, memory, proxies, workloads):
-    result = {}
+def summary(samples, memory, proxies, workloads, peaks=()):
+    """All figures of the page."""
+    result = {"workloads": {}}
     for workload in workloads:
         of_it = [sample for sample in samples if sample["workload"] == workload]
-        if not of_it:
-            continue
-        result[workload] = {
-            "cpu_us_per_request": summarize(of_it, "cpu_us_per_request", proxies),
-            "requests_per_second": summarize(of_it, "requests_per_second", proxies),
-            "errors": {
-                proxy: sum(sample["errors"] for sample in of_it if sample["proxy"] == proxy)
-                for proxy in proxies
-            },
-            "backend_connections_per_1000": {
-                proxy: 1000
-                * sum(s["backend_connections"] for s in of_it if s["proxy"] == proxy)
-                / sum(s["requests"] for s in of_it if s["proxy"] == proxy)
-                for proxy in proxies
-            },
-            "other_cores": statistics.median(s["other_cores"] for s in of_it),
-        }
+        if of_it:
+            result["workloads"][workload] = of_workload(of_it, proxies)
+    if {"idle", "small"} <= set(result["workloads"]):
+        result["idle_over_small"] = beside_itself(samples, "cpu_us_per_request", proxies, "idle", "small")
     if memory:
         result["memory"] = {
             "connections": memory[0]["connections"],
             "bytes_per_connection": summarize(memory, "bytes_per_connection", proxies),
             "start_bytes": summarize(memory, "start_bytes", proxies),
+            "peak_bytes": summarize(memory, "peak_bytes", proxies),
+        }
+    if peaks:
+        result["peak_bytes"] = {
+            name: {peak["proxy"]: peak["peak_bytes"] for peak in peaks if peak["set"] == name}
+            for name in dict.fromkeys(peak["set"] for peak in peaks)
         }
     return result
+
+
+def plotted(result, proxies):
+    """{workload: {proxy: ratio}}: what the plot shows, CPU time per request over the reference's."""
+    found = {}
+    for name, one in result["workloads"].items():
+        ratios = one["cpu_us_per_request"]["ratio"]
+        of_it = {proxy: ratios[pair_name(proxy, REFERENCE)] for proxy in proxies
+                 if pair_name(proxy, REFERENCE) in ratios}
+        if of_it:
+            found[name] = of_it
+    return found
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |"]
+    lines.append("| " + " | ".join(["---"] + ["---:"] * (len(head) - 1)) + " |")
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
 
 
 def instructions_page(samples, about, proxies):
@@ -93,90 +166,10 @@ def instructions_page(samples, about, proxies):
         }
         row = [workload, *(f"{each[proxy]:,.0f}" for proxy in proxies)]
         rows.append([*row, *(f"{each[ours] / each[theirs]:.2f}" for ours, theirs in pairs)])
-    head = ["workload", *proxies, *(f"{ours}/{theirs}" for ours, theirs in pairs)]
+    head = ["workload", *proxies, *(pair_name(ours, theirs) for ours, theirs in pairs)]
     title = "# User-space instructions per request"
     return "\n\n".join([title, about_lines(about), table(head, rows)]) + "\n"
 
 
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |"]
-    lines.append("| " + " | ".join(["---"] + ["---:"] * (len(head) - 1)) + " |")
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def ratio_cells(summarized, proxies):
-    cells = []
-    for ours, theirs in pairs_of(proxies):
-        ratio = summarized["ratio"][f"{ours}/{theirs}"]
-        cells.append(f"{ratio['median']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})")
-    return cells
-
-
-def page(result, about, proxies):
-    """The whole report as Markdown."""
-    ratios = [f"{ours}/{theirs}" for ours, theirs in pairs_of(proxies)]
-    parts = ["# CPU time per request, side by side", about_lines(about)]
-    loads = {name: found for name, found in result.items() if name != "memory"}
-    if loads:
-        parts += ["## CPU time (user + system) per request", cpu_table(loads, ratios, proxies)]
-        parts += ["## Requests per second", rate_table(loads, ratios, proxies)]
-    if "memory" in result:
-        held = result["memory"]["connections"]
-        parts += [
-            f"## Resident memory, {held:,} idle keep-alive clients",
-            memory_table(result["memory"], ratios, proxies),
-        ]
-    parts.append(
-        "Medians of all rounds. A ratio is the median of the rounds' own ratios, "
-        "with its 95 % interval."
-    )
-    return "\n\n".join(parts) + "\n"
-
-
 def about_lines(about):
     return "\n".join(f"- {name}: {value}" for name, value in about.items())
-
-
-def cpu_table(loads, ratios, proxies):
-    head = ["workload", *(f"{proxy}, µs" for proxy in proxies), *ratios]
-    head += ["errors", "cores busy with other work"]
-    rows = []
-    for name, found in loads.items():
-        cost = found["cpu_us_per_request"]
-        values = [f"{cost['median'][proxy]:.1f}" for proxy in proxies]
-        errors = str(sum(found["errors"].values()))
-        other = f"{found['other_cores']:.2f}"
-        rows.append([name, *values, *ratio_cells(cost, proxies), errors, other])
-    return table(head, rows)
-
-
-def rate_table(loads, ratios, proxies):
-    head = ["workload", *proxies, *ratios]
-    head += [f"{proxy}: backend connections per 1,000" for proxy in proxies]
-    rows = []
-    for name, found in loads.items():
-        rate = found["requests_per_second"]
-        values = [f"{rate['median'][proxy]:,.0f}" for proxy in proxies]
-        opened = [f"{found['backend_connections_per_1000'][proxy]:.1f}" for proxy in proxies]
-        rows.append([name, *values, *ratio_cells(rate, proxies), *opened])
-    return table(head, rows)
-
-
-def memory_table(memory, ratios, proxies):
-    each, start = memory["bytes_per_connection"], memory["start_bytes"]
-    return table(
-        ["", *proxies, *ratios],
-        [
-            [
-                "KiB per connection",
-                *(f"{each['median'][proxy] / 1024:.1f}" for proxy in proxies),
-                *ratio_cells(each, proxies),
-            ],
-            [
-                "MiB before them",
-                *(f"{start['median'][proxy] / 1048576:.1f}" for proxy in proxies),
-                *ratio_cells(start, proxies),
-            ],
-        ],
-    )

