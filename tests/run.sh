@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
-readonly all_steps=(tools fmt clippy build unit behaviour model mutations fuzz doc scripts packaging prometheus go latency rolling deploys
+readonly all_steps=(tools fmt clippy build unit behaviour model mutations fuzz doc scripts packaging prometheus go benches latency rolling deploys
   strategies servers flat slow soak beside differential)
 tier=ci
 steps=()
@@ -119,13 +119,16 @@ prometheus() {
 
 go_apps() {
   local app
-  for app in tests/apps/go tests/apps/load tests/apps/bulk tests/apps/drains; do
+  for app in tests/apps/go tests/apps/load tests/apps/bulk tests/apps/drains benches/compare/ws; do
     cd "$root/$app"
     test -z "$(gofmt -l .)"
     go vet ./...
     go test ./...
   done
 }
+
+# The statistics, the arguments and the configurations of the comparison; none of the proxies.
+benches() { python3 -m unittest discover -s benches/compare/tests; }
 
 # Of the program that is shipped; the step "build" makes it.
 latency() { TIDEGATE=$target/release/tidegate cargo test --locked --test behaviour -- --nocapture from_the_release; }

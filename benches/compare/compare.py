@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import random
+import re
 import resource
 import shlex
 import signal
@@ -202,7 +203,7 @@ def about(arguments, tools, seed):
     lines = {
         "date": time.strftime("%Y-%m-%d"),
         "command": shlex.join(["./benches/compare/run.sh", *shlex.split(arguments.asked)]),
-        "machine": f"{os.cpu_count()} cores, {cpu}, Linux {platform.release()}",
+        "machine": f"{os.cpu_count()} cores, {cpu}, Linux {re.match(r'[0-9.]*[0-9]', platform.release())[0]}",
         "backend": "nginx " + peers.version([tools.nginx, "-v"], r"nginx/(\S+)"),
     }
     if arguments.instructions:
