@@ -255,10 +255,17 @@ def write_report(arguments, tools, lines, samples, peaks, memory):
         sys.exit(f"error: {errors} requests failed, so the figures above do not count")
 
 
-def end_on(signal_number):
-    """Ended from outside, it still ends what it started."""
-    name = signal.Signals(signal_number).name
-    signal.signal(signal_number, lambda *_: sys.exit(f"error: ended by {name}"))
+def end_on_signals():
+    """Ended from outside, it still ends what it started; a second signal does not stop it from that."""
+    kinds = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+    def end(number, _):
+        for kind in kinds:
+            signal.signal(kind, signal.SIG_IGN)
+        sys.exit(f"error: ended by {signal.Signals(number).name}")
+
+    for kind in kinds:
+        signal.signal(kind, end)
 
 
 def measure_all(arguments, tools, chance, lines):
@@ -296,8 +303,7 @@ def main():
         for name in missing:
             tell(f"error: not there: {name} ({toolbox.PACKAGES.get(name, 'built here')})")
         sys.exit("hint: run it once with --install, and without --no-build")
-    end_on(signal.SIGTERM)
-    end_on(signal.SIGHUP)
+    end_on_signals()
     seed = time.time_ns() % 1_000_000 if arguments.seed is None else arguments.seed
     arguments.out.mkdir(parents=True, exist_ok=True)
     arguments.svg.parent.mkdir(parents=True, exist_ok=True)
