@@ -1,4 +1,4 @@
-"""Clients that made one request each and keep their connection: the memory they hold, and what they cost others."""
+"""Clients that made one request each and stay: the memory they hold, and what they cost the others."""
 
 import select
 import socket

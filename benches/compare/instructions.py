@@ -1,7 +1,7 @@
 """User-space instructions per request, counted by valgrind (cachegrind without a cache).
 
-A fresh process serves many rounds of a workload, another one few; the difference, divided by the requests of the
-rounds between, leaves out start, end and what fills pools and caches.
+A fresh process serves many rounds of a workload, another one few; the difference, divided by the requests
+of the rounds between, leaves out start, end and what fills pools and caches.
 """
 
 import re

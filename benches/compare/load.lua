@@ -11,7 +11,8 @@ end
 function done(summary, latency, _)
   local errors = summary.errors
   io.write(string.format(
-    'COUNTED {"requests": %d, "microseconds": %d, "bytes": %d, "errors": %d, "p50": %d, "p99": %d, "p999": %d}\n',
+    'COUNTED {"requests": %d, "microseconds": %d, "bytes": %d, "errors": %d, ' ..
+    '"p50": %d, "p99": %d, "p999": %d}\n',
     summary.requests, summary.duration, summary.bytes,
     errors.connect + errors.read + errors.write + errors.status + errors.timeout,
     latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))

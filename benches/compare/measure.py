@@ -150,10 +150,10 @@ def echo_once(ws, party, backend, connections, seconds, message_bytes):
 
 
 def rate_once(oha, party, backend, connections, per_second, seconds):
-    """A constant rate of small requests. Latency counts from when a request was due, not from when it was sent.
+    """A constant rate of small requests. Latency counts from when a request was due, not sent.
 
-    oha then corrects for coordinated omission: while an answer is late, the requests behind it are late too,
-    and a client that waits its turn would not notice.
+    That is oha's correction for coordinated omission: while an answer is late, the requests behind it are
+    late too, and a client that waits its turn would not notice.
     """
     command = [
         oha, "--no-tui", "--output-format", "json", "-n", per_second * seconds, "-q", per_second,

@@ -1,8 +1,8 @@
 """Who takes part, as a process: its configuration filled in, its start, its first answer and its end.
 
-The configurations are the files in `configs/`, with `@name@` where a port or a folder goes; what is set in
-them, and by which section of whose manual, is said there. `peers.py` knows the proxies, this file the backend.
-Only processes started here are ended, each by its id.
+The configurations are the files in `configs/`, with `@name@` where a port or a folder goes; what is set
+in them, and by which section of whose manual, is said there. `peers.py` knows the proxies, this file the
+backend. Only processes started here are ended, each by its id.
 """
 
 import http.client

@@ -13,6 +13,8 @@ from parties import HOST, Party, nginx_user, write_config
 ALL = ["haproxy", "nginx", "bare", "tidegate", "envoy", "traefik", "caddy"]
 # Those that valgrind counts: a process whose one worker is the whole of it.
 COUNTED = ["haproxy", "bare", "tidegate"]
+# Bounds the threads that run Go code, the collector's included, to one at a time.
+ONE_THREAD = {"GOMAXPROCS": "1"}
 
 
 class Stage:
@@ -63,19 +65,19 @@ def envoy(stage, port, _):
     return Party("envoy", command, port, stage.folder)
 
 
-# GOMAXPROCS bounds the threads that run Go code, the collector's included, to one at a time.
 def traefik(stage, port, _):
     stage.config("traefik-routes.yaml", port)
     config = stage.config("traefik.yaml", port)
-    return Party("traefik", [stage.tools.traefik, f"--configFile={config}"], port, stage.folder, {"GOMAXPROCS": "1"})
+    command = [stage.tools.traefik, f"--configFile={config}"]
+    return Party("traefik", command, port, stage.folder, ONE_THREAD)
 
 
 def caddy(stage, port, _):
     config = stage.config("Caddyfile", port)
     command = [stage.tools.caddy, "run", "--adapter", "caddyfile", "--config", config]
     # It keeps a little state in its user's home.
-    environment = {"GOMAXPROCS": "1", "XDG_DATA_HOME": str(stage.folder), "XDG_CONFIG_HOME": str(stage.folder)}
-    return Party("caddy", command, port, stage.folder, environment)
+    home = {"XDG_DATA_HOME": str(stage.folder), "XDG_CONFIG_HOME": str(stage.folder)}
+    return Party("caddy", command, port, stage.folder, ONE_THREAD | home)
 
 
 MAKERS = {

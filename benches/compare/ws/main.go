@@ -3,9 +3,9 @@
 //	ws serve ADDRESS
 //	ws load ADDRESS CONNECTIONS SECONDS BYTES
 //
-// Beside /ws the server answers what the proxies' probes and the measurement ask for: /small, and /counts with the
-// number of connections accepted so far, in the words of nginx's stub_status. The load prints one line, as load.lua
-// does for wrk: COUNTED {...}, latencies in microseconds.
+// Beside /ws the server answers what the proxies' probes and the measurement ask for: /small, and /counts
+// with the number of connections accepted so far, in the words of nginx's stub_status. The load prints one
+// line, as load.lua does for wrk: COUNTED {...}, latencies in microseconds.
 package main
 
 import (
