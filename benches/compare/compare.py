@@ -255,6 +255,15 @@ def write_report(arguments, tools, lines, samples, peaks, memory):
         sys.exit(f"error: {errors} requests failed, so the figures above do not count")
 
 
+def expect_all(tools, names):
+    missing = sorted(name for name in names if not tools.is_there(name))
+    if not missing:
+        return
+    for name in missing:
+        tell(f"error: not there: {name} ({toolbox.PACKAGES.get(name, 'built here')})")
+    sys.exit("hint: run it once with --install, and without --no-build")
+
+
 def end_on_signals():
     """Ended from outside, it still ends what it started; a second signal does not stop it from that."""
     kinds = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -298,11 +307,9 @@ def main():
     if arguments.needs:
         print(" ".join(needed))
         return
-    missing = [name for name in needed if not tools.is_there(name)]
-    if missing:
-        for name in missing:
-            tell(f"error: not there: {name} ({toolbox.PACKAGES.get(name, 'built here')})")
-        sys.exit("hint: run it once with --install, and without --no-build")
+    expect_all(tools, set(needed) - (toolbox.BUILT if arguments.before_build else set()))
+    if arguments.before_build:
+        return
     end_on_signals()
     seed = time.time_ns() % 1_000_000 if arguments.seed is None else arguments.seed
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -115,5 +115,8 @@ if [ "$install" = yes ]; then
   install_python
   install_oha
 fi
-[ "$build" = no ] || build
+if [ "$build" = yes ]; then
+  "${compare[@]}" --before-build
+  build
+fi
 exec "${compare[@]}"

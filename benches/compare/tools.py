@@ -21,6 +21,10 @@ PACKAGES = {
 }
 
 
+# By run.sh, out of this repository.
+BUILT = {"bare", "tidegate", "ws"}
+
+
 @dataclass(frozen=True)
 class Tools:
     """Paths. `run.sh` installs and builds what is not the system's into `target/compare`."""

