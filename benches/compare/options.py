@@ -54,7 +54,7 @@ def parse_arguments(words=None):
     add("--seed", type=int, default=None, help="order of the rounds (default: the time)")
     add("--out", type=Path, help="folder for report.md, report.json, compare.svg (default target/compare)")
     add("--svg", type=Path, help="file for the plot, in place of compare.svg in --out")
-    # Of run.sh: where it builds, what it has to install and build, and whether all is there but what it builds.
+    # Of run.sh: where it builds, what it has to install and build, whether all else is there.
     add("--target", type=Path, required=True, help=argparse.SUPPRESS)
     add("--needs", action="store_true", help=argparse.SUPPRESS)
     add("--before-build", action="store_true", help=argparse.SUPPRESS)
