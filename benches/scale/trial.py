@@ -1,0 +1,134 @@
+"""Measures one point: CPU time of a short load, instructions, memory; and what probes cost.
+
+Each measurement has a fresh process, so that the chance of where its memory lies is drawn anew each
+round and nothing else runs beside it. Before the load that counts, clients ask until every
+backend has its connection: what is measured is the steady state, in which only requests that meet on
+one backend make a new one.
+"""
+
+import dataclasses
+import re
+import time
+
+import farm
+import points
+from measure import WORKLOADS, cpu_ns, load_once, resident_bytes
+
+# Rounds of the workload's connections before the load: caches and the allocator.
+WARM_ROUNDS = 20
+# Requests for each backend before the load. At random one is left out with a chance of e^-9.
+WARM_REQUESTS_PER_BACKEND = 9
+COUNTED_ROUNDS = 100
+REST_SECONDS = 4
+# Valgrind counts `rep movsb`, with which the C library copies long pieces, once for each byte.
+REP_MOVSB_OFF = "GLIBC_TUNABLES=glibc.cpu.hwcaps=-ERMS,-FSRM"
+
+
+def load_of(point):
+    """What wrk sends: small requests for the point's host and path."""
+    small = WORKLOADS["small"]
+    fields = [f"Host: {point.host}"]
+    return dataclasses.replace(small, name=point.key(), path=point.path, fields=fields)
+
+
+def warm_rounds(point):
+    connections = WORKLOADS["small"].connections
+    requests = WARM_REQUESTS_PER_BACKEND * point.shape.backends
+    return max(WARM_ROUNDS, -(-requests // connections))
+
+
+def warm(point, proxy):
+    with farm.Clients(point, proxy.port, WORKLOADS["small"].connections) as clients:
+        for _ in range(warm_rounds(point)):
+            clients.round()
+
+
+def timed(bench, point, folder):
+    """CPU time per request of a fresh process, and what its idle clients hold in memory."""
+    proxy = farm.Proxy(bench.tidegate, point.shape, folder, bench.backend.port)
+    try:
+        proxy.start()
+        # Made here too, so that the base has the same past.
+        warm(point, proxy)
+        before = resident_bytes(proxy.process.pid)
+        with farm.Clients(point, proxy.port, point.idle_clients) as idle:
+            idle.round()
+            if point.idle_clients:
+                time.sleep(farm.SETTLE_SECONDS)
+            after = resident_bytes(proxy.process.pid)
+            if point.idle_clients:
+                warm(point, proxy)
+            sample = load_once(bench.wrk, proxy, bench.backend, load_of(point), bench.seconds)
+            idle.check_kept()
+    finally:
+        proxy.end()
+    sample |= {"point": point.key(), "resident_bytes": before}
+    if point.idle_clients:
+        sample["bytes_per_idle_client"] = (after - before) / point.idle_clients
+    return sample
+
+
+def counted(bench, point, folder):
+    """User-space instructions per request, by the difference of a long run and a short one.
+
+    What the proxy does by the clock (looking after kept connections) must not weigh more because
+    valgrind is slow: the short run waits until it has lasted as long as the long one.
+    """
+    shape = dataclasses.replace(point.shape, probes=points.PROBES_NEVER, upstream_idle="1h")
+    point = dataclasses.replace(point, shape=shape)
+    many, lasted = instructions(bench, point, folder, COUNTED_ROUNDS, 0)
+    few, _ = instructions(bench, point, folder, 0, lasted)
+    requests = COUNTED_ROUNDS * WORKLOADS["small"].connections
+    return {
+        "point": point.key(),
+        "requests": requests,
+        "instructions_per_request": (many - few) / requests,
+    }
+
+
+def instructions(bench, point, folder, rounds, last_for):
+    """Of a fresh process from start to end, and how long it had clients."""
+    proxy = farm.Proxy(bench.tidegate, point.shape, folder, bench.backend.port)
+    counts = folder / "instructions"
+    counts.unlink(missing_ok=True)
+    try:
+        proxy.start([
+            "env", REP_MOVSB_OFF, str(bench.valgrind), "--quiet", "--tool=cachegrind",
+            "--cache-sim=no", f"--cachegrind-out-file={counts}",
+        ])
+        begun = time.monotonic()
+        with farm.Clients(point, proxy.port, point.idle_clients) as idle:
+            idle.round()
+            with farm.Clients(point, proxy.port, WORKLOADS["small"].connections) as clients:
+                for _ in range(warm_rounds(point) + rounds):
+                    clients.round()
+                lasted = time.monotonic() - begun
+                time.sleep(max(0.0, last_for - lasted))
+                idle.check_kept()
+    finally:
+        proxy.end()
+    found = re.search(r"^summary: (\d+)", counts.read_text(), re.MULTILINE)
+    return int(found.group(1)), lasted
+
+
+def rest(bench, backends, probes, folder):
+    """What a process costs for which nobody asks: CPU time per second, and probes it made."""
+    shape = points.Shape(backends=backends, probes=probes)
+    proxy = farm.Proxy(bench.tidegate, shape, folder, bench.backend.port)
+    try:
+        proxy.start()
+        time.sleep(farm.SETTLE_SECONDS)
+        served = farm.requests_served(bench.backend)
+        spent, begun = cpu_ns(proxy.process.pid), time.monotonic()
+        time.sleep(REST_SECONDS)
+        spent, lasted = cpu_ns(proxy.process.pid) - spent, time.monotonic() - begun
+        # One of them is the question itself.
+        served = farm.requests_served(bench.backend) - served - 1
+    finally:
+        proxy.end()
+    return {
+        "backends": backends,
+        "probes": probes,
+        "cpu_us_per_second": spent / 1e3 / lasted,
+        "probes_per_second": served / lasted,
+    }
