@@ -201,6 +201,10 @@ class Clients:
             for client in some:
                 self.read(client)
 
+    def rounds(self, count):
+        for _ in range(count):
+            self.round()
+
     def read(self, client):
         answer = b""
         while not answer.endswith(SMALL_BODY):

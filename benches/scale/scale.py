@@ -5,7 +5,6 @@ loopback, in a folder of its own, for a bounded time; what was started is ended,
 """
 
 import argparse
-import concurrent.futures
 import json
 import os
 import platform
@@ -13,7 +12,6 @@ import random
 import signal
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,34 +121,17 @@ def run_rests(bench, arguments, chance, folder):
 
 
 def run_counted(bench, arguments, chosen, folder):
-    """As many at once as there are cores: a busy machine does not change a count."""
     if "instructions" not in arguments.parts:
         return []
-    counted = [point for point in chosen if points.is_counted(point)]
-    tell(f"instructions: {len(counted)} points")
-    free = list(range(os.cpu_count() or 1))
-    taken = threading.Lock()
-
-    def count(point):
-        with taken:
-            slot = free.pop()
+    counts = []
+    for point in filter(points.is_counted, chosen):
+        tell(f"instructions: {point.key()}")
         try:
-            return trial.counted(bench, point, folder / f"counted{slot}")
+            counts.append(trial.counted(bench, point, folder / "counted"))
         except SystemExit as error:
-            # A machine so busy that valgrind's clients run into a timeout must not cost the report.
-            tell(f"not counted: {point.key()}: {error}")
-            return None
-        finally:
-            free.append(slot)
-
-    with concurrent.futures.ThreadPoolExecutor(len(free)) as pool:
-        asked = [pool.submit(count, point) for point in counted]
-        try:
-            return [answer.result() for answer in asked if answer.result()]
-        except BaseException:
-            # Those that run end by themselves, each ending its own process.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            # A machine so busy that valgrind runs into a timeout must not cost the report.
+            tell(f"not counted: {error}")
+    return counts
 
 
 def about(arguments, seed, sizes):

@@ -8,6 +8,7 @@ one backend make a new one.
 
 import dataclasses
 import re
+import subprocess
 import time
 
 import farm
@@ -20,6 +21,7 @@ WARM_ROUNDS = 20
 WARM_REQUESTS_PER_BACKEND = 9
 COUNTED_ROUNDS = 100
 REST_SECONDS = 4
+CONTROL_SECONDS_MAX = 60
 # Valgrind counts `rep movsb`, with which the C library copies long pieces, once for each byte.
 REP_MOVSB_OFF = "GLIBC_TUNABLES=glibc.cpu.hwcaps=-ERMS,-FSRM"
 
@@ -39,8 +41,7 @@ def warm_rounds(point):
 
 def warm(point, proxy):
     with farm.Clients(point, proxy.port, WORKLOADS["small"].connections) as clients:
-        for _ in range(warm_rounds(point)):
-            clients.round()
+        clients.rounds(warm_rounds(point))
 
 
 def timed(bench, point, folder):
@@ -69,46 +70,60 @@ def timed(bench, point, folder):
 
 
 def counted(bench, point, folder):
-    """User-space instructions per request, by the difference of a long run and a short one.
+    """User-space instructions per request, of a process that has long been started.
 
-    What the proxy does by the clock (looking after kept connections) must not weigh more because
-    valgrind is slow: the short run waits until it has lasted as long as the long one.
+    Callgrind counts nothing until it is told to, then the rounds, then as long a rest. The rest is
+    taken off: what the proxy does by the clock (looking after kept connections) must not weigh
+    more because valgrind is slow.
     """
     shape = dataclasses.replace(point.shape, probes=points.PROBES_NEVER, upstream_idle="1h")
-    point = dataclasses.replace(point, shape=shape)
-    many, lasted = instructions(bench, point, folder, COUNTED_ROUNDS, 0)
-    few, _ = instructions(bench, point, folder, 0, lasted)
-    requests = COUNTED_ROUNDS * WORKLOADS["small"].connections
+    proxy = farm.Proxy(bench.tidegate, shape, folder, bench.backend.port)
+    dump = folder / "instructions"
+    connections = WORKLOADS["small"].connections
+    try:
+        proxy.start([
+            "env", REP_MOVSB_OFF, str(bench.valgrind), "--quiet", "--tool=callgrind",
+            "--instr-atstart=no", f"--callgrind-out-file={dump}",
+        ])
+        with farm.Clients(point, proxy.port, point.idle_clients) as idle:
+            idle.round()
+            with farm.Clients(point, proxy.port, connections) as clients:
+                clients.rounds(warm_rounds(point))
+                control(bench, proxy, "--instr=on")
+                clients.rounds(WARM_ROUNDS)
+                control(bench, proxy, "--zero")
+                begun = time.monotonic()
+                clients.rounds(COUNTED_ROUNDS)
+                lasted = time.monotonic() - begun
+                control(bench, proxy, "--dump")
+                time.sleep(lasted)
+                control(bench, proxy, "--dump")
+            idle.check_kept()
+    finally:
+        proxy.end()
+    busy, idle_for = (total_of(folder / f"instructions.{number}") for number in (1, 2))
     return {
         "point": point.key(),
-        "requests": requests,
-        "instructions_per_request": (many - few) / requests,
+        "requests": COUNTED_ROUNDS * connections,
+        "instructions_per_request": (busy - idle_for) / COUNTED_ROUNDS / connections,
+        "instructions_per_second_of_rest": idle_for / lasted,
     }
 
 
-def instructions(bench, point, folder, rounds, last_for):
-    """Of a fresh process from start to end, and how long it had clients."""
-    proxy = farm.Proxy(bench.tidegate, point.shape, folder, bench.backend.port)
-    counts = folder / "instructions"
-    counts.unlink(missing_ok=True)
-    try:
-        proxy.start([
-            "env", REP_MOVSB_OFF, str(bench.valgrind), "--quiet", "--tool=cachegrind",
-            "--cache-sim=no", f"--cachegrind-out-file={counts}",
-        ])
-        begun = time.monotonic()
-        with farm.Clients(point, proxy.port, point.idle_clients) as idle:
-            idle.round()
-            with farm.Clients(point, proxy.port, WORKLOADS["small"].connections) as clients:
-                for _ in range(warm_rounds(point) + rounds):
-                    clients.round()
-                lasted = time.monotonic() - begun
-                time.sleep(max(0.0, last_for - lasted))
-                idle.check_kept()
-    finally:
-        proxy.end()
-    found = re.search(r"^summary: (\d+)", counts.read_text(), re.MULTILINE)
-    return int(found.group(1)), lasted
+def control(bench, proxy, order):
+    """Tells callgrind what to do. It says only in words whether it did."""
+    command = [str(bench.valgrind.with_name("callgrind_control")), order, str(proxy.process.pid)]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=CONTROL_SECONDS_MAX
+    )
+    if ran.returncode != 0 or "OK" not in ran.stdout:
+        raise SystemExit(f"error: {' '.join(command)}: {ran.stdout}{ran.stderr}")
+
+
+def total_of(dump):
+    found = re.search(r"^totals: (\d+)", dump.read_text(), re.MULTILINE)
+    dump.unlink()
+    return int(found.group(1))
 
 
 def rest(bench, backends, probes, folder):
