@@ -28,7 +28,9 @@ while [ $# -gt 0 ]; do
       ;;
     --out=*) out=${1#*=} ;;
     -h | --help)
+      echo "of run.sh itself: --install (what is missing), --no-build (take what was built)"
       help=yes
+      build=no
       rest+=("$1")
       ;;
     *) rest+=("$1") ;;
@@ -36,19 +38,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-measure() {
-  python3 "$here/scale.py" --out "$out" \
-    --tidegate-binary "$target/release/tidegate" --nginx "$(command -v nginx || echo nginx)" \
-    --wrk "$(command -v wrk || echo wrk)" --valgrind "$(command -v valgrind || echo valgrind)" \
-    --lock-file "$root/Cargo.lock" "${rest[@]}"
-}
-
 PATH=$PATH:/usr/sbin
-if [ "$help" = yes ]; then
-  echo "of run.sh itself: --install (what is missing), --no-build (take what was built)"
-  measure
-  exit
-fi
 missing=()
 for tool in nginx wrk valgrind; do
   command -v "$tool" >/dev/null || missing+=("$tool")
@@ -71,24 +61,21 @@ if ! "$venv/bin/python" -c 'import matplotlib' 2>/dev/null; then
     missing+=("matplotlib (PyPI, in $venv)")
   fi
 fi
-if [ "${#missing[@]}" -gt 0 ]; then
+if [ "${#missing[@]}" -gt 0 ] && [ "$help" = no ]; then
   printf 'error: not installed: %s\n' "${missing[@]}" >&2
   echo "hint: run it once with --install" >&2
   exit 1
 fi
 
 if [ "$build" = yes ]; then (cd "$root" && cargo build --release --bin tidegate); fi
-if [ ! -x "$target/release/tidegate" ]; then
+if [ ! -x "$target/release/tidegate" ] && [ "$help" = no ]; then
   echo "error: $target/release/tidegate: not found" >&2
   echo "hint: run it without --no-build" >&2
   exit 1
 fi
 
-measure
-# Calls or instructions alone have nothing to draw.
-if grep -q '"ratio"' "$out/report.json"; then
-  "$venv/bin/python" "$here/chart.py" "$out/report.json" "$out/chart.svg" "$out/chart.png"
-  echo "report.md, report.json, chart.svg and chart.png are in $out" >&2
-else
-  echo "report.md and report.json are in $out" >&2
-fi
+exec python3 "$here/scale.py" --out "$out" \
+  --tidegate-binary "$target/release/tidegate" \
+  --nginx "$(command -v nginx || echo nginx)" --wrk "$(command -v wrk || echo wrk)" \
+  --valgrind "$(command -v valgrind || echo valgrind)" \
+  --chart-python "$venv/bin/python" --lock-file "$root/Cargo.lock" "${rest[@]}"

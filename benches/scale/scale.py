@@ -10,6 +10,7 @@ import os
 import platform
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,9 +27,10 @@ import points  # noqa: E402
 import trial  # noqa: E402
 
 PARTS = [*(name.replace(" ", "-") for name in points.SERIES), "probes", "calls", "instructions"]
-REST_SIZES = [2, 64, 500]
+REST_SIZES = [2, 500]
 REST_ROUNDS_MAX = 3
 CALL_ROUNDS = 20
+CHART_SECONDS_MAX = 120
 # Idle clients that do not fit the descriptors are cut down to whole steps of this.
 IDLE_STEP = 500
 
@@ -63,7 +65,7 @@ def parse_arguments(words=None):
         return parse
 
     add = parser.add_argument
-    add("--rounds", type=number(1, 1000), default=7, help="rounds (default 7)")
+    add("--rounds", type=number(1, 1000), default=8, help="rounds (default 8)")
     add("--seconds", type=number(1, 60), default=1, help="length of one load (default 1)")
     add("--parts", type=some_of, default=PARTS, metavar="A,B", help=f"some of {','.join(PARTS)}")
     add("--idle-clients", type=number(1000, 100_000), default=max(points.IDLE_SIZES), metavar="N",
@@ -71,7 +73,7 @@ def parse_arguments(words=None):
     add("--seed", type=int, default=None, help="order of the rounds (default: the time)")
     add("--out", type=Path, required=True, help="folder for report.md, report.json, chart.svg")
     # Found by run.sh.
-    for name in ["tidegate-binary", "nginx", "wrk", "valgrind", "lock-file"]:
+    for name in ["tidegate-binary", "nginx", "wrk", "valgrind", "lock-file", "chart-python"]:
         add(f"--{name}", type=Path, required=True, help=argparse.SUPPRESS)
     return parser.parse_args(words)
 
@@ -191,6 +193,11 @@ def main():
         finally:
             backend.end()
     write(arguments.out, lines, chosen, samples, rests, called, counts)
+    if samples:
+        draw(arguments)
+    errors = sum(sample["errors"] for sample in samples)
+    if errors:
+        sys.exit(f"error: {errors} requests failed, so the figures above do not count")
 
 
 def write(out, lines, chosen, samples, rests, called, counts):
@@ -211,9 +218,15 @@ def write(out, lines, chosen, samples, rests, called, counts):
     text = page.page(rows, probes, calls_found, lines)
     (out / "report.md").write_text(text)
     print(text)
-    errors = sum(sample["errors"] for sample in samples)
-    if errors:
-        sys.exit(f"error: {errors} requests failed, so the figures above do not count")
+
+
+def draw(arguments):
+    """By a program of its own, since matplotlib lives in an environment of its own."""
+    out = arguments.out
+    chart = Path(__file__).with_name("chart.py")
+    command = [arguments.chart_python, chart, out / "report.json", out / "chart.svg", out / "chart.png"]
+    if subprocess.run(command, check=False, timeout=CHART_SECONDS_MAX).returncode != 0:
+        sys.exit("error: the chart was not drawn; the report was written")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ WARM_REQUESTS_PER_BACKEND = 9
 COUNTED_ROUNDS = 100
 REST_SECONDS = 4
 CONTROL_SECONDS_MAX = 60
+# A client's timer goes off once, `client.head_timeout` (10 s) after it connected. Callgrind must see
+# the timers of idle clients neither in the rounds nor in the rest.
+TIMERS_SECONDS = 11
 # Valgrind counts `rep movsb`, with which the C library copies long pieces, once for each byte.
 REP_MOVSB_OFF = "GLIBC_TUNABLES=glibc.cpu.hwcaps=-ERMS,-FSRM"
 
@@ -87,6 +90,8 @@ def counted(bench, point, folder):
         ])
         with farm.Clients(point, proxy.port, point.idle_clients) as idle:
             idle.round()
+            if point.idle_clients:
+                time.sleep(TIMERS_SECONDS)
             with farm.Clients(point, proxy.port, connections) as clients:
                 clients.rounds(warm_rounds(point))
                 control(bench, proxy, "--instr=on")

@@ -9,7 +9,7 @@ from . import support
 import scale
 
 FOUND = ["--out", "/tmp/x", "--tidegate-binary", "t", "--nginx", "n", "--wrk", "w"]
-FOUND += ["--valgrind", "v", "--lock-file", "l"]
+FOUND += ["--valgrind", "v", "--lock-file", "l", "--chart-python", "p"]
 
 
 def refused(*words):
