@@ -127,8 +127,11 @@ go_apps() {
   done
 }
 
-# The statistics, the arguments and the configurations of the comparison; none of the proxies.
-benches() { python3 -m unittest discover -s benches/compare/tests; }
+# The statistics, the arguments and the configurations of the comparisons; none of the proxies.
+benches() {
+  python3 -m unittest discover -s benches/compare/tests
+  python3 -m unittest discover -s benches/scale/tests -t benches/scale
+}
 
 # Of the program that is shipped; the step "build" makes it.
 latency() { TIDEGATE=$target/release/tidegate cargo test --locked --test behaviour -- --nocapture from_the_release; }

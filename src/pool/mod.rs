@@ -256,14 +256,17 @@ impl Pools {
     ) -> Result<(), SealedMeanwhile> {
         let _writer = self.writer.lock().expect("pools writer lock");
         let before = self.load_full();
-        let next = build(&before, model, file);
+        let known: Known<'_> = before
+            .entries()
+            .map(|(pool, entry)| (entry.member.generation, (pool, entry)))
+            .collect();
+        let next = build(&before, &known, model, file);
         let (mut closing, mut reopened) = (Vec::new(), Vec::new());
         for (pool, entry) in next.entries() {
             let gate = gate_of(entry.member.intent, pool.pause.is_some());
-            let was = before.pool(&pool.name).and_then(|pool| {
-                let entry = pool.entry(entry.member.generation)?;
-                Some(gate_of(entry.member.intent, pool.pause.is_some()))
-            });
+            let was = known
+                .get(&entry.member.generation)
+                .map(|(pool, entry)| gate_of(entry.member.intent, pool.pause.is_some()));
             match was {
                 Some(was) if was == gate => {}
                 Some(Gate::Draining) => match entry.backend.word().set_gate(gate) {
@@ -329,11 +332,15 @@ fn gate_of(intent: Intent, is_paused: bool) -> Gate {
     }
 }
 
-fn build(before: &Snapshot, model: &Model, file: Option<FileSettings<'_>>) -> Snapshot {
-    let known: HashMap<Generation, &Arc<Backend>> = before
-        .entries()
-        .map(|(_, entry)| (entry.member.generation, &entry.backend))
-        .collect();
+/// The entries of the snapshot before, each with its pool. A generation is in one pool for ever.
+type Known<'a> = HashMap<Generation, (&'a Arc<Pool>, &'a Entry)>;
+
+fn build(
+    before: &Snapshot,
+    known: &Known<'_>,
+    model: &Model,
+    file: Option<FileSettings<'_>>,
+) -> Snapshot {
     let admission = file
         .as_ref()
         .map_or(Admission::Added, |file| file.admission);
@@ -360,7 +367,7 @@ fn build(before: &Snapshot, model: &Model, file: Option<FileSettings<'_>>) -> Sn
             .iter()
             .map(|member| Entry {
                 backend: match known.get(&member.generation) {
-                    Some(backend) => Arc::clone(backend),
+                    Some((_, before)) => Arc::clone(&before.backend),
                     None => {
                         let gate = gate_of(member.intent, pool.pause.is_some());
                         Arc::new(new_backend(name, member, admission, gate))
