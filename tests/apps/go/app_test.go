@@ -254,3 +254,20 @@ func TestAnUploadThatIsCutIsNotAnswered(t *testing.T) {
 	}
 	expect(t, "left", p.terminate().Left, 1)
 }
+
+func TestAProbeIsNoLastRequest(t *testing.T) {
+	p := start(t)
+	conn := p.dial()
+	p.get(conn, "/up")
+	expect(t, "only probed", p.terminate().LastEnded, 0)
+
+	p = start(t)
+	conn = p.dial()
+	p.readUntil(p.send(conn, "/fast?n=0"), "\r\n\r\n")
+	answered := time.Now().UnixMilli()
+	time.Sleep(50 * time.Millisecond)
+	p.get(conn, "/up")
+	if late := p.terminate().LastEnded - answered; late < -40 || late > 40 {
+		t.Errorf("the last request ended %d ms after its answer", late)
+	}
+}

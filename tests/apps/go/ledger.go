@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -19,6 +20,7 @@ type ledger struct {
 	conns  map[net.Conn]*entry
 	served map[string]int
 	left   int
+	ended  time.Time // when the last request that was no probe came to its end
 }
 
 type entry struct {
@@ -71,6 +73,9 @@ func (l *ledger) requestBegan(conn net.Conn, kind string) {
 func (l *ledger) requestEnded(kind string, answered bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if kind != "up" {
+		l.ended = time.Now()
+	}
 	if answered {
 		l.served[kind]++
 	} else {
@@ -126,6 +131,16 @@ func (l *ledger) totals() (served map[string]int, left int) {
 		served[kind] = n
 	}
 	return served, l.left
+}
+
+// lastEnded is in ms since 1970; 0 if there was no request but probes.
+func (l *ledger) lastEnded() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended.IsZero() {
+		return 0
+	}
+	return l.ended.UnixMilli()
 }
 
 // From linux/tcp.h and net/tcp_states.h: the first byte of struct tcp_info is the state.

@@ -106,6 +106,8 @@ type report struct {
 	StopMs    int64          `json:"stop_ms"`
 	Served    map[string]int `json:"served"`
 	Left      int            `json:"left"` // requests whose client went away before the answer
+	// LastEnded tells how long after its last request the app was told to end.
+	LastEnded int64 `json:"last_ended_unix_ms"`
 }
 
 type abandoned struct {
@@ -117,7 +119,7 @@ type abandoned struct {
 func stop(server *http.Server, app *app, o options, signals <-chan os.Signal) report {
 	asked := time.Now()
 	raw, held := app.ledger.holdings()
-	r := report{Version: o.version, Pid: os.Getpid(), Raw: raw, Held: held}
+	r := report{Version: o.version, Pid: os.Getpid(), Raw: raw, Held: held, LastEnded: app.ledger.lastEnded()}
 
 	if o.exitAtOnce {
 		r.Abandoned = abandoned{Requests: held.Requests, Tunnels: held.Tunnels}
