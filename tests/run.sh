@@ -130,6 +130,7 @@ go_apps() {
 # The statistics, the arguments and the configurations of the comparisons; none of the proxies.
 benches() {
   python3 -m unittest discover -s benches/compare/tests
+  python3 -m unittest discover -s benches/deploys/tests
   python3 -m unittest discover -s benches/scale/tests -t benches/scale
 }
 
