@@ -38,18 +38,13 @@ while (($#)); do
 done
 ((${#targets[@]})) || mapfile -t targets < <(basename -as .rs targets/*.rs)
 
-# What cargo-fuzz passes, without a sanitizer: there is no unsafe code of ours to catch. With a target named, the
-# flags are not used for build scripts and macros, which have no fuzzer to report to.
-host=$(rustc -vV | sed -n 's/^host: //p')
-export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
--Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
--Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
-export CARGO_TARGET_DIR=$PWD/target
-cargo build --locked --target "$host" "${targets[@]/#/--bin=}"
+# The target folder of tidegate: what it stands on is built once for its tests and for these.
+export RUSTC_WRAPPER=$PWD/instrument.sh CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$(realpath ../..)/target}
+cargo build --locked "${targets[@]/#/--bin=}"
 [[ $only_build == no ]] || exit 0
 
 for target in "${targets[@]}"; do
-  binary=$CARGO_TARGET_DIR/$host/debug/$target
+  binary=$CARGO_TARGET_DIR/debug/$target
   if [[ $input ]]; then
     "$binary" "$input"
     continue
