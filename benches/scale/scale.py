@@ -23,6 +23,7 @@ import calls  # noqa: E402 - the folder beside this one comes first
 import farm  # noqa: E402
 import page  # noqa: E402
 import parties  # noqa: E402
+import peers  # noqa: E402
 import points  # noqa: E402
 import trial  # noqa: E402
 
@@ -143,18 +144,18 @@ def about(arguments, seed, sizes):
         if line.startswith("model name"):
             cpu = line.split(":", 1)[1].strip()
             break
-    wrk = parties.version([arguments.wrk, "-v"], r"wrk \S*?([\d.]+)")
+    wrk = peers.version([arguments.wrk, "-v"], r"wrk \S*?([\d.]+)")
     lines = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {cpu}, Linux {platform.release()}",
         "load at the start": f"{os.getloadavg()[0]:.2f}",
         "rounds": f"{arguments.rounds} of {arguments.seconds} s each; order by seed {seed}",
         "load": f"wrk {wrk}, 32 connections, GET of 13 bytes, on the same cores as all the rest",
-        "backends": "nginx " + parties.version([arguments.nginx, "-v"], r"nginx/(\S+)"),
-        "tidegate": "tidegate " + parties.locked_version(arguments.lock_file, "tidegate"),
+        "backends": "nginx " + peers.version([arguments.nginx, "-v"], r"nginx/(\S+)"),
+        "tidegate": "tidegate " + peers.locked_version(arguments.lock_file, "tidegate"),
     }
     if "instructions" in arguments.parts:
-        valgrind = parties.version([arguments.valgrind, "--version"], r"valgrind-(\S+)")
+        valgrind = peers.version([arguments.valgrind, "--version"], r"valgrind-(\S+)")
         lines["instructions counted by"] = f"valgrind {valgrind}"
     if sizes[-1] < arguments.idle_clients:
         lines["idle clients"] = f"at most {sizes[-1]:,}: more do not fit this user's descriptors"
