@@ -7,7 +7,7 @@ use crate::spec::ClientSpec;
 /// Descriptors that are neither connections of clients or to backends nor a worker's: admin, probes, files.
 const RESERVE: u64 = 512;
 
-/// Descriptors of a worker beside its listeners: epoll, what wakes it, and room for one more.
+/// Descriptors of a worker's runtime: epoll and a second one of it, what wakes it, and signals.
 const OF_WORKER: u64 = 4;
 
 /// Raises the soft limit on open files to the hard one. If that is too few for as many clients as

@@ -6,8 +6,9 @@
 //! probe has ended is held like any other that finds no eligible backend.
 //!
 //! Threads: clients are served by workers, each a thread with a runtime, a reactor and listening sockets of
-//! its own (pingora's no-steal runtime), so that a connection and those to backends that it uses stay in one
-//! thread. Everything else (admin, probes, drains, metrics) has a small runtime of its own, so that a flood of
+//! its own (pingora's no-steal runtime), so that a connection stays in one thread, as do, of up to 16 workers, those to
+//! backends that it uses. Connections that wait at the sockets of a worker when the listeners close are reset, as far
+//! as it has not come to accept them. Everything else (admin, probes, drains, metrics) has a small runtime of its own, so that a flood of
 //! requests does not keep the operator from the admin API.
 //!
 //! pingora's `Server` is not used, only its services, listeners and runtime: on SIGTERM it sleeps
@@ -184,10 +185,17 @@ async fn serve(
     };
     let ended = watch::Sender::new(false);
     let mut serving = serve_operators(doors, process, &control, &shared, (&stopping, &ended))?;
-    let closed = accept_clients(front(&config, &shared), sockets.clients, &config, &stopping);
+    let mut closed = accept_clients(front(&config, &shared), sockets.clients, &stopping);
 
     loop {
-        match signals.next().await {
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            // It would go on getting its share of the clients, and answer none.
+            Some(_) = closed.join_next() => {
+                return Err(StartError::Other("a worker no longer accepts clients".to_owned()));
+            }
+        };
+        match asked {
             // In a task of its own: the signals that end the process must not wait for it.
             Asked::Reload => drop(tokio::spawn(reload(Arc::clone(&control)))),
             Asked::EndNow => return Ok(()),
@@ -370,7 +378,7 @@ async fn keep_probing(pools: Arc<Pools>, metrics: Arc<Metrics>, checker: Checker
     }
 }
 
-/// Resolves when every listener for clients is closed.
+/// The workers that accept; each is there until its listeners are closed.
 type Closed = JoinSet<()>;
 
 /// Serves clients, by one worker for each of an address' sockets, until `stopping` says so. The workers live as
@@ -378,10 +386,10 @@ type Closed = JoinSet<()>;
 fn accept_clients(
     front: Front,
     addresses: Vec<ClientSockets>,
-    config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> Closed {
-    let mut of_workers: Vec<Vec<_>> = (0..workers(config)).map(|_| Vec::new()).collect();
+    let workers = addresses.iter().map(|shared| shared.listeners.len()).max();
+    let mut of_workers: Vec<Vec<_>> = (0..workers.unwrap_or(0)).map(|_| Vec::new()).collect();
     for shared in addresses {
         for (of_worker, listener) in of_workers.iter_mut().zip(shared.listeners) {
             of_worker.push((listener, shared.address));
@@ -393,15 +401,13 @@ fn accept_clients(
         // One thread each: of several, pingora would serve a connection in another than that which accepts it.
         let runtime = PingoraRuntime::new_no_steal(1, "worker");
         let handle = runtime.get_handle().clone();
+        // Dropping it would end its exchanges, and count them as given back, so it is never dropped.
+        std::mem::forget(runtime);
         sweep.take().map(|sweep| handle.spawn(sweep));
         let serving = serve_clients(front.clone(), sockets, stopping.clone());
         let serving = handle.spawn(serving);
-        closed.spawn(async move {
-            // An error means that the accepting task is gone, and the listeners with it.
-            let _ = serving.await;
-            // Dropping the runtime would end its exchanges, so it is never dropped.
-            std::mem::forget(runtime);
-        });
+        // An error is a panic, which was logged.
+        closed.spawn(async move { drop(serving.await) });
     }
     closed
 }

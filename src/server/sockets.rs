@@ -17,8 +17,8 @@ use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::Fds;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that wait to be accepted, of each socket; the kernel's `net.core.somaxconn` (4096 unless it was
-/// changed) bounds it too. The 128 of the standard library are fewer than a burst of clients after a short stall.
+/// Connections that wait to be accepted, of each socket, as far as the kernel's `net.core.somaxconn` allows (4096 unless it
+/// was changed). pingora raises that of client sockets to 65535 when a worker takes them over.
 const BACKLOG_MAX: i32 = 4096;
 
 /// A listening socket and where it listens.
@@ -67,20 +67,21 @@ impl Sockets {
 
 /// So many sockets that listen on one address, and which that is if its port was 0.
 ///
-/// The first is bound as one that shares its port with nobody, and so refused where anybody listens, also another
-/// tidegate, which would silently get a part of the connections otherwise. From then on it shares.
+/// The first is bound and listens as one that shares its port with nobody, and so is refused where anybody listens,
+/// also another tidegate, which would silently get a part of the connections otherwise. Only then it shares: one that
+/// was bound meanwhile and does not listen yet is refused when it wants to.
 fn share(address: SocketAddr, count: usize) -> io::Result<(Vec<TcpListener>, SocketAddr)> {
     let first = bind(address, false)?;
+    first.listen(BACKLOG_MAX)?;
     let address = first.local_addr()?.as_socket().unwrap_or(address);
     let mut sockets = vec![first];
     if count > 1 {
         sockets[0].set_reuse_port(true)?;
-        for _ in 1..count {
-            sockets.push(bind(address, true)?);
-        }
     }
-    for socket in &sockets {
-        socket.listen(BACKLOG_MAX)?;
+    for _ in 1..count {
+        let other = bind(address, true)?;
+        other.listen(BACKLOG_MAX)?;
+        sockets.push(other);
     }
     Ok((
         sockets.into_iter().map(TcpListener::from).collect(),
@@ -132,21 +133,37 @@ pub(super) fn hand_over(
 mod tests {
     use super::*;
     use std::net::TcpStream;
+    use std::time::{Duration, Instant};
 
     const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
     #[test]
     fn connections_are_dealt_out_among_the_workers() {
         let (listeners, address) = share(ANY, 2).unwrap();
-        let _clients: Vec<_> = (0..64)
+        let clients: Vec<_> = (0..64)
             .map(|_| TcpStream::connect(address).unwrap())
             .collect();
-        let accepted =
-            |listener: &TcpListener| std::iter::from_fn(|| listener.accept().ok()).count();
-        let counts: Vec<_> = listeners.iter().map(accepted).collect();
-        assert_eq!(counts.iter().sum::<usize>(), 64);
+        let mut counts = [0; 2];
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // The last of them may be known to their clients a moment before they can be accepted.
+        while counts[0] + counts[1] < clients.len() {
+            assert!(Instant::now() < deadline, "{counts:?}");
+            for (listener, count) in listeners.iter().zip(&mut counts) {
+                *count += usize::from(listener.accept().is_ok());
+            }
+        }
         // 2^-63 is the chance that one gets all.
         assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
+    }
+
+    /// Both were bound before either listened, and both shared the port then.
+    #[test]
+    fn of_two_that_start_at_once_one_is_refused() {
+        let rival = bind(ANY, false).unwrap();
+        let address = rival.local_addr().unwrap().as_socket().unwrap();
+        let (_listeners, _) = share(address, 2).unwrap();
+        let error = rival.listen(BACKLOG_MAX).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     /// Two proxies that share a port would each get a part of the clients, and nobody would be told.
