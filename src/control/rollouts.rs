@@ -3,9 +3,8 @@
 //! What is decided, and the steps, are in [`crate::rollout`]; here they are taken: under the change
 //! lock, stored, published, told. `calls` are what operations are told. A rollout under way has a
 //! [`Course`], which its own task drives (`drive`) and which every caller that waits for it watches;
-//! `commands` are those that step in
-//! (share, promote, abort, rollback), `status` is how it stands, `told` what those who asked are
-//! answered, `out` how those that were taken out stand.
+//! `commands` are those that step in (share, promote, abort, rollback), `status` is how it stands,
+//! `told` what those who asked are answered, `out` how those that were taken out stand.
 //!
 //! What always holds: the model says where a rollout stands, the course only follows it; whoever
 //! takes a step holds the lock and has looked that the rollout is still the one, in the phase, that

@@ -51,7 +51,10 @@ impl Control {
             Phase::Canary(share) => Some(share.to_string()),
             _ => None,
         };
-        let errors = match (rollout.phase, self.course(pool)) {
+        // Another one may have begun since the caller looked.
+        let course = self.course(pool);
+        let course = course.filter(|course| course.number() == rollout.number);
+        let errors = match (rollout.phase, course) {
             (Phase::Gate, _) | (_, None) => None,
             (_, Some(course)) => Some(self.errors_of(pool, &course, &rollout.new, &rollout.old)),
         };
