@@ -10,10 +10,12 @@
 # `tests/fuzz/run.sh --input FILE TARGET`. What was learned stays in tests/fuzz/corpus, which is not
 # committed; the beginnings that are, are in tests/fuzz/seeds.
 set -euo pipefail
+[[ ! ${CARGO_TARGET_DIR-} ]] || CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
 cd "$(dirname "$0")"
 
 # A head or body of a few bytes takes microseconds and no memory to speak of.
 readonly memory_mb_max=1024 one_input_seconds_max=10 input_bytes_max=4096
+readonly coverage_min=150 # branches; the seeds alone reach some 400 of the smallest target
 
 seconds=20
 input=
@@ -40,6 +42,7 @@ done
 
 # The target folder of tidegate: what it stands on is built once for its tests and for these.
 export RUSTC_WRAPPER=$PWD/instrument.sh CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$(realpath ../..)/target}
+unset CARGO_BUILD_TARGET
 cargo build --locked "${targets[@]/#/--bin=}"
 [[ $only_build == no ]] || exit 0
 
@@ -59,5 +62,13 @@ for target in "${targets[@]}"; do
     exit 1
   }
   sed -n 's/^stat::number_of_executed_units: */inputs run: /p; $!d' "artifacts/$target.log"
-  grep -Eo 'cov: [0-9]+' "artifacts/$target.log" | tail -n 1
+  coverage=$(grep -Eo 'cov: [0-9]+' "artifacts/$target.log" | tail -n 1)
+  printf '%s\n' "$coverage"
+  # Cargo does not know of the wrapper: what another build left could be taken for what it makes.
+  ((${coverage#cov: } >= coverage_min)) || {
+    printf 'error: %s: found %s, expected at least %s: it was not built with coverage\n' "$target" "$coverage" \
+      "$coverage_min" >&2
+    printf 'hint: cargo clean -p tidegate, and run this again\n' >&2
+    exit 1
+  }
 done
