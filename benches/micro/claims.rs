@@ -24,6 +24,7 @@ fn word(bencher: Bencher<'_, '_>) {
 #[divan::bench(threads = THREADS, sample_size = CLAIMS)]
 fn claim_and_release(bencher: Bencher<'_, '_>) {
     let backend = backend(1);
+    assert!(backend.claim(&exchange()).is_ok());
     bencher
         .with_inputs(exchange)
         .bench_refs(|exchange| drop(black_box(backend.claim(exchange))));
@@ -34,6 +35,8 @@ fn claim_and_release(bencher: Bencher<'_, '_>) {
 fn snapshot_pick_claim_and_release(bencher: Bencher<'_, '_>, size: u16) {
     let pools = pools(Balance::LeastRequests, size);
     let web = web();
+    let first = pools.claim(&web, &exchange(), &[], &mut Draw::default());
+    assert!(first.is_ok());
     bencher.with_inputs(exchange).bench_refs(|exchange| {
         drop(black_box(pools.claim(
             &web,

@@ -1,4 +1,4 @@
-//! Picking one of the eligible backends.
+//! Picking one of the eligible backends, all of the same weight and with nothing in flight.
 
 use divan::{Bencher, black_box};
 use tidegate::pool::select::Selector;
