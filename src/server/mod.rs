@@ -20,15 +20,13 @@ mod limits;
 mod logging;
 mod parts;
 mod sockets;
+mod workers;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pingora::services::Service as _;
-use pingora::services::listening::Service;
-use pingora_runtime::Runtime as PingoraRuntime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -47,7 +45,8 @@ use crate::shutdown::Running;
 use crate::state::StateFile;
 
 use parts::{ConfigSource, Resolver};
-use sockets::{Bound, ClientSockets, Sockets};
+use sockets::{Bound, Sockets};
+use workers::{Closed, accept_clients, workers};
 
 /// How long answers that are being given may take once the last exchange has ended.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
@@ -273,11 +272,6 @@ fn front(config: &Config, shared: &Shared) -> Front {
     Front::new(parts, Arc::clone(&shared.connections))
 }
 
-fn workers(config: &Config) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    config.workers.unwrap_or_else(cores)
-}
-
 fn load_tokens(config: &Config) -> Result<Option<Tokens>, StartError> {
     let Some(tcp) = &config.admin.tcp else {
         return Ok(None);
@@ -376,54 +370,6 @@ async fn keep_probing(pools: Arc<Pools>, metrics: Arc<Metrics>, checker: Checker
             return;
         }
     }
-}
-
-/// The workers that accept; each is there until its listeners are closed.
-type Closed = JoinSet<()>;
-
-/// Serves clients, by one worker for each of an address' sockets, until `stopping` says so. The workers live as
-/// long as the process: exchanges go on after the listeners are closed.
-fn accept_clients(
-    front: Front,
-    addresses: Vec<ClientSockets>,
-    stopping: &watch::Receiver<bool>,
-) -> Closed {
-    let workers = addresses.iter().map(|shared| shared.listeners.len()).max();
-    let mut of_workers: Vec<Vec<_>> = (0..workers.unwrap_or(0)).map(|_| Vec::new()).collect();
-    for shared in addresses {
-        for (of_worker, listener) in of_workers.iter_mut().zip(shared.listeners) {
-            of_worker.push((listener, shared.address));
-        }
-    }
-    let mut sweep = Some(front.sweep());
-    let mut closed = Closed::new();
-    for sockets in of_workers {
-        // One thread each: of several, pingora would serve a connection in another than that which accepts it.
-        let runtime = PingoraRuntime::new_no_steal(1, "worker");
-        let handle = runtime.get_handle().clone();
-        // Dropping it would end its exchanges, and count them as given back, so it is never dropped.
-        std::mem::forget(runtime);
-        sweep.take().map(|sweep| handle.spawn(sweep));
-        let serving = serve_clients(front.clone(), sockets, stopping.clone());
-        let serving = handle.spawn(serving);
-        // An error is a panic, which was logged.
-        closed.spawn(async move { drop(serving.await) });
-    }
-    closed
-}
-
-/// Accepts in this worker until the listeners are closed.
-async fn serve_clients(
-    front: Front,
-    sockets: Vec<(std::net::TcpListener, SocketAddr)>,
-    stopping: watch::Receiver<bool>,
-) {
-    let (table, listeners) = sockets::hand_over(sockets);
-    let mut service = Service::new("clients".to_owned(), front);
-    for listener in listeners {
-        service.add_listener(listener);
-    }
-    service.start_service(Some(table), stopping, 1).await;
 }
 
 fn about(sockets: &Sockets) -> Process {
